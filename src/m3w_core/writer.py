@@ -1,0 +1,229 @@
+"""
+Group commit: many requests, one transaction.
+
+While one batch is being written, the sessions that arrive form the next one. There is no timer: an idle writer
+writes a session at once, and the busier it is, the larger its batches and the cheaper each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol, Self
+
+from attrs import define, field, frozen
+
+from m3w_core.exceptions import (
+    SessionRefusedError,
+    StorageOverloadedError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+)
+from m3w_core.model import Session
+from m3w_core.ports import SessionRepository
+
+logger = logging.getLogger(__name__)
+
+#: What a waiting session costs beside its payload: a guess on the safe side, in bytes.
+_OVERHEAD_BYTES = 4096
+
+#: PostgreSQL takes a statement's JSON in one piece; larger pieces gain nothing and block the server longer.
+_MAX_BATCH_BYTES = 8 * 1024 * 1024
+
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 0.5
+
+
+class WriterObserver(Protocol):
+    """Is told what the writer does; its methods run in the event loop and should be quick."""
+
+    def batch_written(self, sessions: int, seconds: float) -> None:
+        """Hear that a batch was committed, and how long the repository took."""
+        ...
+
+    def batch_failed(self, error: StorageUnavailableError) -> None:
+        """Hear that a batch could not be written this time; it is tried again."""
+        ...
+
+
+@frozen(eq=False)
+class _Waiting:
+    session: Session
+    size: int
+    done: asyncio.Future[None]
+
+
+@define(eq=False)
+class GroupCommitWriter:
+    """
+    Writes sessions in batches, and tells each caller when its own is durable.
+
+    Use it as an asynchronous context manager; on leaving, what it accepted is written.
+
+    Args:
+        repositories: One for each batch that may be under way at a time; each gets a thread of its own.
+        patience_s: How long a session may wait to be stored, retries included.
+        max_batch: How many sessions are written at once at most.
+        max_waiting_bytes: How much may wait; beyond it new sessions are turned away at once.
+        observer: Is told of batches.
+    """
+
+    repositories: Sequence[SessionRepository]
+    patience_s: float = field(default=8.0, kw_only=True)
+    max_batch: int = field(default=500, kw_only=True)
+    max_waiting_bytes: int = field(default=64 * 1024 * 1024, kw_only=True)
+    observer: WriterObserver | None = field(default=None, kw_only=True)
+
+    _queue: deque[_Waiting] = field(factory=deque, init=False)
+    _arrived: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _waiting: int = field(default=0, init=False)
+    _waiting_bytes: int = field(default=0, init=False)
+    _closing: bool = field(default=False, init=False)
+    _available: bool = field(default=True, init=False)
+    _workers: list[asyncio.Task[None]] = field(factory=list, init=False)
+
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait to be stored or are being stored."""
+        return self._waiting
+
+    async def __aenter__(self) -> Self:
+        self._workers = [asyncio.create_task(self._work(repository)) for repository in self.repositories]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._workers)
+
+    async def write(self, session: Session, *, size: int = 0) -> None:
+        """
+        Store one session; when this returns, it is durable.
+
+        Args:
+            session: What to store.
+            size: Bytes of its payload, which count against ``max_waiting_bytes``.
+
+        Raises:
+            SessionRefusedError: If the database refuses this very session.
+            StorageOverloadedError: If too much is waiting already, or the writer is closing.
+            StorageTimeoutError: If it was not stored within ``patience_s``. It may yet be.
+        """
+        size += _OVERHEAD_BYTES
+        if self._closing:
+            raise StorageOverloadedError("the writer is closing")
+        if self._waiting_bytes + size > self.max_waiting_bytes:
+            raise StorageOverloadedError(f"{self._waiting} sessions are waiting for the database already")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(self.patience_s, self._give_up, done)
+        self._waiting += 1
+        self._waiting_bytes += size
+        self._queue.append(_Waiting(session, size, done))
+        self._arrived.set()
+        try:
+            await done
+        finally:
+            timer.cancel()
+            self._waiting -= 1
+            self._waiting_bytes -= size
+
+    def _give_up(self, done: asyncio.Future[None]) -> None:
+        if not done.done():
+            done.set_exception(StorageTimeoutError(f"not stored within {self.patience_s:g} s"))
+
+    async def _work(self, repository: SessionRepository) -> None:
+        with ThreadPoolExecutor(1, thread_name_prefix="m3w-writer") as thread:
+            while await self._something_to_do():
+                await self._store(self._next_batch(), repository, thread)
+            await asyncio.get_running_loop().run_in_executor(thread, repository.close)
+
+    async def _something_to_do(self) -> bool:
+        """Wait for a session; false where none will come any more."""
+        while not self._queue:
+            if self._closing:
+                return False
+            self._arrived.clear()
+            await self._arrived.wait()
+        return True
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._queue and len(batch) < self.max_batch and size < _MAX_BATCH_BYTES:
+            waiting = self._queue.popleft()
+            if not waiting.done.done():
+                batch.append(waiting)
+                size += waiting.size
+        return batch
+
+    async def _store(
+        self, batch: list[_Waiting], repository: SessionRepository, thread: ThreadPoolExecutor
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        retry_s = 0.0
+        while batch:
+            started = time.perf_counter()
+            try:
+                await loop.run_in_executor(thread, repository.upsert, [waiting.session for waiting in batch])
+            except SessionRefusedError as error:
+                await self._refuse(batch, error, repository, thread)
+                return
+            except StorageUnavailableError as error:
+                self._unavailable(error)
+                await asyncio.sleep(retry_s)
+                retry_s = min(max(2 * retry_s, _FIRST_RETRY_S), _LAST_RETRY_S)
+                batch = [waiting for waiting in batch if not waiting.done.done()]
+            except Exception as error:  # a bug; its requests have to hear of it, and the next ones be served
+                logger.exception("A batch of %d sessions could not be stored", len(batch))
+                _finish(batch, error)
+                return
+            else:
+                self._written(len(batch), time.perf_counter() - started)
+                _finish(batch)
+                return
+
+    async def _refuse(
+        self,
+        batch: list[_Waiting],
+        error: SessionRefusedError,
+        repository: SessionRepository,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        """Find the sessions that the database refuses by halving the batch; store all others."""
+        if len(batch) == 1:
+            _finish(batch, error)
+            return
+        middle = len(batch) // 2
+        await self._store(batch[:middle], repository, thread)
+        await self._store(batch[middle:], repository, thread)
+
+    def _written(self, sessions: int, seconds: float) -> None:
+        if not self._available:
+            self._available = True
+            logger.warning("The database takes sessions again")
+        if self.observer is not None:
+            self.observer.batch_written(sessions, seconds)
+
+    def _unavailable(self, error: StorageUnavailableError) -> None:
+        if self._available:
+            self._available = False
+            logger.error("The database takes no sessions: %s. Trying again; requests wait or get 503", error)
+        if self.observer is not None:
+            self.observer.batch_failed(error)
+
+
+def _finish(batch: list[_Waiting], error: Exception | None = None) -> None:
+    for waiting in batch:
+        if waiting.done.done():
+            continue  # nobody waits any longer
+        if error is None:
+            waiting.done.set_result(None)
+        else:
+            waiting.done.set_exception(error)
