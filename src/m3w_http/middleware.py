@@ -1,0 +1,80 @@
+"""What happens around every request: the clock, the log line, the counters, and the writer's life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+import falcon
+from attrs import define, field
+from falcon.asgi import Request, Response
+
+from m3w_core import GroupCommitWriter
+from m3w_http.metrics import Metrics
+
+access_logger = logging.getLogger("m3w_http.access")
+
+#: Probes come every few seconds and tell nothing.
+_NOT_LOGGED = frozenset({"/health", "/ready", "/metrics"})
+
+_METHODS = frozenset(falcon.HTTP_METHODS)
+
+_SAMPLE_S = 2.0
+
+
+@define(eq=False)
+class Observation:
+    """Logs and counts every request, when its answer is known."""
+
+    metrics: Metrics
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Start the clock."""
+        req.context.started = time.perf_counter()
+        req.context.answer = None
+
+    async def process_response(
+        self, req: Request, resp: Response, resource: Any, req_succeeded: bool
+    ) -> None:
+        """Stop it, and tell."""
+        seconds = time.perf_counter() - req.context.started
+        status = resp.status_code
+        # The template, not the path, and no invented method: what a stranger sends must not become a label.
+        method = req.method if req.method in _METHODS else "other"
+        self.metrics.request_finished(method, req.uri_template or "other", status, seconds)
+        answer = req.context.answer
+        if answer is not None and status < 500:
+            self.metrics.request_rejected(answer.code, answer.details)
+        if access_logger.isEnabledFor(logging.INFO) and req.uri_template not in _NOT_LOGGED:
+            path = req.path if req.path.isprintable() else ascii(req.path)
+            access_logger.info("%s %s - %d (%.0fms)", req.method, path[:200], status, seconds * 1000)
+
+
+@define(eq=False)
+class Lifespan:
+    """Runs the writer for as long as the server serves; on shutdown it writes what it has accepted."""
+
+    writer: GroupCommitWriter
+    metrics: Metrics
+    _sampling: asyncio.Task[None] | None = field(default=None, init=False)
+
+    async def process_startup(self, scope: Any, event: Any) -> None:
+        """Start the writer."""
+        await self.writer.__aenter__()
+        self._sampling = asyncio.create_task(self._sample())
+
+    async def process_shutdown(self, scope: Any, event: Any) -> None:
+        """Finish the writer's work; uvicorn has finished the requests by now."""
+        if self._sampling is not None:
+            self._sampling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sampling
+        await self.writer.__aexit__(None, None, None)
+
+    async def _sample(self) -> None:
+        while True:
+            self.metrics.sample(self.writer.waiting)
+            await asyncio.sleep(_SAMPLE_S)

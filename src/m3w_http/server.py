@@ -1,0 +1,179 @@
+"""``m3w serve``: from settings to a listening backend, in the order in which things can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from attrs import frozen
+
+from m3w_core import ApiKeys, DatabaseSettings, M3WError, Settings, migrate, verify, wait_until_up
+from m3w_http.embedded import EmbeddedPostgres, default_data_dir
+from m3w_http.supervisor import Supervisor
+from m3w_http.worker import run_worker
+
+logger = logging.getLogger(__name__)
+
+#: How long a database that is still starting is waited for.
+DATABASE_PATIENCE_S = 60.0
+
+_EXAMPLE = (
+    '{"sessionId":"550e8400-e29b-41d4-a716-446655440000","timestamp":1771150045000,'
+    '"sessionStartDateIso":"2026-02-15T10:00:00.000Z","sessionDurationMs":45000,"startupTimeMs":450}'
+)
+
+
+class ListenError(M3WError):
+    """The address cannot be listened on."""
+
+
+@frozen(kw_only=True)
+class ServeOptions:
+    """
+    What the command line adds to the settings.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 lets the system choose.
+        workers: Number of worker processes.
+        data_dir: Where the embedded database lies; None for the default.
+    """
+
+    host: str
+    port: int
+    workers: int
+    data_dir: Path | None
+
+
+def serve(settings: Settings, options: ServeOptions) -> None:
+    """
+    Serve until a signal comes.
+
+    Args:
+        settings: From the environment.
+        options: From the command line.
+
+    Raises:
+        M3WError: If it cannot start; the message says what to do.
+    """
+    # Until the supervisor takes over: leave by the way of Ctrl-C, so that everything started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if settings.ignored:
+        logger.warning("No effect any more, there is no connection pool: %s", ", ".join(settings.ignored))
+    keys = ApiKeys.from_settings(settings)
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(_bound_socket(options.host, options.port))
+        embedded = None
+        database = settings.database
+        if database is None:
+            embedded = EmbeddedPostgres(options.data_dir or default_data_dir())
+            database = stack.enter_context(embedded)
+        wait_until_up(database, patience_s=DATABASE_PATIENCE_S, log=logger.warning)
+        if settings.migrate == "auto":
+            migrate(database, log=logger.info, grafana_password=settings.grafana_db_password)
+        else:
+            verify(database)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="m3w-metrics-")
+        )
+        _supervise(settings, keys, options, sock, database, embedded)
+    logger.info("Stopped")
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    """Bind before anything else is started: an address in use is found out at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or str(error)
+        raise ListenError(
+            f"Cannot listen on {host} port {port}: {reason}. Choose another with --host and --port."
+        ) from error
+    sock.set_inheritable(True)
+    return sock
+
+
+def _supervise(
+    settings: Settings,
+    keys: ApiKeys,
+    options: ServeOptions,
+    sock: socket.socket,
+    database: DatabaseSettings,
+    embedded: EmbeddedPostgres | None,
+) -> None:
+    # Not before the metrics directory is named: prometheus-client looks for it when it is imported.
+    from prometheus_client import CollectorRegistry, Counter, multiprocess
+
+    restarts = Counter(
+        "m3w_worker_restarts", "Workers that died and were replaced.", registry=CollectorRegistry()
+    )
+
+    def work(lifeline: int, ready: Callable[[], None]) -> None:
+        run_worker(settings, database, sock, lifeline=lifeline, ready=ready)
+
+    def watch() -> None:
+        if embedded is not None and embedded.pid is None:
+            logger.error("The embedded PostgreSQL ended by itself; starting it again")
+            embedded.start()
+
+    def replaced(pid: int) -> None:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        restarts.inc()
+
+    supervisor = Supervisor(options.workers, work, watch=watch, replaced=replaced)
+    port = sock.getsockname()[1]
+    supervisor.run(on_ready=lambda: click.echo(_greeting(keys, options.host, port, database, embedded)))
+
+
+def _greeting(
+    keys: ApiKeys, host: str, port: int, database: DatabaseSettings, embedded: EmbeddedPostgres | None
+) -> str:
+    """Say where it is, where the data is, and how to try it."""
+    anywhere = host in ("0.0.0.0", "::")  # noqa: S104 - told apart, not bound
+    name = "127.0.0.1" if anywhere else f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{port}"
+    data = f"{embedded.data_dir} (PostgreSQL 16)" if embedded is not None else str(database)
+    key = "dev-key" if keys.is_development else "$M3W_API_KEY"
+    lines = [
+        "",
+        "Media3Watch backend is ready.",
+        "",
+        f"  Sessions   {url}/v1/sessions",
+        f"  Data       {data}",
+    ]
+    if not anywhere and _is_loopback(host):
+        lines.append("  Phones     reach it with --host 0.0.0.0; the Android emulator as 10.0.2.2")
+    if keys.is_development and not _is_loopback(host):
+        lines += [
+            "",
+            "  WARNING: no API key is configured, so anyone who reaches this address can send sessions",
+            "  with the key dev-key. Set M3W_API_KEY.",
+        ]
+    lines += [
+        "",
+        "Try it:",
+        "",
+        f"  curl {url}/v1/sessions -H 'Content-Type: application/json' -H \"X-API-Key: {key}\" \\",
+        f"    -d '{_EXAMPLE}'",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,82 @@
+"""One worker process: uvicorn serving the application on a socket that its parent has bound."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from m3w_core import DatabaseSettings, Settings
+
+#: Requests under way when the signal comes are finished; the parent kills a worker only later than this.
+GRACE_S = 10
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it takes connections, and stops when its parent is gone."""
+
+    def __init__(self, config: uvicorn.Config, lifeline: int, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._lifeline = lifeline
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            # Nobody ever writes to the pipe: it becomes readable when its last writer, the parent, has died.
+            asyncio.get_running_loop().add_reader(self._lifeline, self._orphaned)
+            self._ready()
+
+    def _orphaned(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._lifeline)
+        self.should_exit = True
+
+
+def run_worker(
+    settings: Settings,
+    database: DatabaseSettings,
+    sock: socket.socket,
+    *,
+    lifeline: int,
+    ready: Callable[[], None],
+) -> None:
+    """
+    Serve until a signal comes or the parent dies.
+
+    Args:
+        settings: Of the whole program.
+        database: Where sessions go.
+        sock: Bound; shared with the other workers.
+        lifeline: File descriptor that reaches its end when the parent is gone.
+        ready: Called when connections are taken.
+    """
+    # Imported here because prometheus-client looks for the metrics directory when it is imported.
+    from m3w_http.app import app_for
+
+    config = uvicorn.Config(
+        app_for(settings, database),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=",".join(settings.trusted_proxies),
+        timeout_graceful_shutdown=GRACE_S,
+        backlog=4096,
+    )
+    server = _Server(config, lifeline, ready)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # For a signal that comes before uvicorn listens. It raises its signals once more when it is done; that must
+    # not count as a crash.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    server.run(sockets=[sock])
