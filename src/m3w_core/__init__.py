@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from m3w_core._convert import KNOWN_FIELDS, parse_session, session_from_dict, session_to_dict
 from m3w_core.auth import ApiKeys
+from m3w_core.batch import Batch, RejectedSummary, parse_array, parse_lines
 from m3w_core.database_url import DatabaseSettings, parse_database_url
 from m3w_core.exceptions import (
+    BatchTooLargeError,
     InvalidSessionError,
     M3WError,
     MigrationError,
@@ -29,6 +31,8 @@ from m3w_core.writer import GroupCommitWriter, WriterObserver
 __all__ = [
     "KNOWN_FIELDS",
     "ApiKeys",
+    "Batch",
+    "BatchTooLargeError",
     "DatabaseSettings",
     "GroupCommitWriter",
     "InvalidSessionError",
@@ -37,6 +41,7 @@ __all__ = [
     "PlaybackState",
     "PostgresSessionRepository",
     "Problem",
+    "RejectedSummary",
     "Session",
     "SessionRefusedError",
     "SessionRepository",
@@ -53,7 +58,9 @@ __all__ = [
     "connected",
     "ingest",
     "migrate",
+    "parse_array",
     "parse_database_url",
+    "parse_lines",
     "parse_session",
     "session_from_dict",
     "session_to_dict",

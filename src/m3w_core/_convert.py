@@ -7,7 +7,6 @@ cattrs by itself would turn ``"45000"`` into 45000.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, get_origin
@@ -18,7 +17,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError, ClassValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from m3w_core._problems import invalid_session
+from m3w_core._problems import bad_fields, invalid_session
 from m3w_core.exceptions import InvalidSessionError
 from m3w_core.model import MAX_TIMELINE_ENTRIES, Session, TimelineEntry
 from m3w_core.validation import SENTENCE, Check, FieldError, check_json, json_name
@@ -32,7 +31,7 @@ KNOWN_FIELDS = frozenset(
     + [f"timelineEvents[].{json_name(field.name)}" for field in attrs.fields(TimelineEntry)]
 )
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_LONG_INTEGER = re.compile(rb"-?[0-9]{19,}(?![0-9.eE])")
 
 
 def _overrides(cls: type[attrs.AttrsInstance]) -> Any:
@@ -137,7 +136,7 @@ def session_from_dict(payload: Mapping[str, Any]) -> Session:
     try:
         session: Session = _structure_session(dict(payload), Session)
     except (BaseValidationError, FieldError) as error:
-        raise invalid_session(error) from None
+        raise invalid_session(bad_fields(error)) from None
     return session
 
 
@@ -145,6 +144,18 @@ def session_to_dict(session: Session) -> dict[str, Any]:
     """Write a session as the JSON object it came from; what the payload left out is there as null."""
     payload: dict[str, Any] = _converter.unstructure(session)
     return {**payload, **session.extra}
+
+
+def session_from_json(payload: Any) -> Session:
+    """
+    Read a session summary from any decoded JSON value.
+
+    Raises:
+        InvalidSessionError: If it is no object, or one whose fields break a rule; all of them are named.
+    """
+    if type(payload) is not dict:
+        raise InvalidSessionError("Invalid request body: must be a JSON object")
+    return session_from_dict(payload)
 
 
 def parse_session(body: bytes) -> Session:
@@ -157,14 +168,45 @@ def parse_session(body: bytes) -> Session:
     Raises:
         InvalidSessionError: If it is no JSON object, or one whose fields break a rule; all of them are named.
     """
+    session = session_from_json(decode(body))
+    if session.extra:
+        refuse_rounded(session, body)
+    return session
+
+
+def decode(body: bytes) -> Any:
+    """
+    Decode JSON.
+
+    Raises:
+        InvalidSessionError: If it is not JSON in UTF-8, or holds a number that no float can hold.
+    """
     try:
-        payload = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidSessionError(f"Invalid request body: not valid JSON ({error})") from None
-    if type(payload) is not dict:
-        raise InvalidSessionError("Invalid request body: must be a JSON object")
-    session = session_from_dict(payload)
-    if session.extra and _LONG_NUMBER.search(body):
-        # orjson reads an integer of more than 64 bits as a float; json keeps it, so that it is refused, not rounded.
-        return session_from_dict(json.loads(body))
-    return session
+
+
+def refuse_rounded(session: Session, body: bytes) -> None:
+    """
+    Make sure that no integer in an app's own fields was rounded: orjson reads those of more than 64 bits as floats.
+
+    Args:
+        session: Read from *body*.
+        body: In which the integers are still what they were.
+
+    Raises:
+        InvalidSessionError: If one was.
+    """
+    rounded = {float(digits) for digits in _LONG_INTEGER.findall(body)}
+    fields = [name for name, value in session.extra.items() if rounded and _holds(value, rounded)]
+    if fields:
+        raise invalid_session([(field, FieldError("must fit in 64 bits")) for field in fields])
+
+
+def _holds(value: Any, numbers: set[float]) -> bool:
+    if type(value) is dict:
+        return any(_holds(item, numbers) for item in value.values())
+    if type(value) is list:
+        return any(_holds(item, numbers) for item in value)
+    return type(value) is float and value in numbers

@@ -6,7 +6,7 @@ cattrs names attributes and indexes in notes on each error; here they become JSO
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from cattrs.errors import (
     AttributeValidationNote,
@@ -17,18 +17,28 @@ from cattrs.errors import (
 from m3w_core.exceptions import InvalidSessionError, Problem
 from m3w_core.validation import OUT_OF_RANGE, SENTENCE, FieldError, json_name, missing
 
+BadFields = Iterable[tuple[str, FieldError]]
+"""JSON paths, and what is wrong there."""
 
-def invalid_session(error: Exception) -> InvalidSessionError:
-    """Turn what structuring a `Session` raised into the error that names every bad field."""
-    bad = list(_bad_fields(error, ""))
+
+def invalid_session(bad_fields: BadFields) -> InvalidSessionError:
+    """Make the error that names every bad field."""
+    bad = list(bad_fields)
     problems = tuple(Problem(field, fault.problem) for field, fault in bad)
     return InvalidSessionError(_message(bad), problems)
 
 
-def _bad_fields(error: Exception, path: str) -> Iterator[tuple[str, FieldError]]:
+def bad_fields(error: Exception, path: str = "") -> BadFields:
+    """
+    List the bad fields behind what structuring a `Session` raised.
+
+    Args:
+        error: Of cattrs, or of one field; any other is raised again.
+        path: Where it was raised.
+    """
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
-            yield from _bad_fields(inner, path + _step(inner))
+            yield from bad_fields(inner, path + _step(inner))
     elif isinstance(error, FieldError):
         yield (path + error.path).lstrip("."), error
     elif isinstance(error, KeyError):

@@ -41,6 +41,10 @@ class InvalidSessionError(M3WError):
         self.problems = problems
 
 
+class BatchTooLargeError(M3WError):
+    """One body holds more sessions than one transaction should."""
+
+
 class SettingsError(M3WError):
     """A setting has a value that cannot work; the message names the variable and what is expected."""
 

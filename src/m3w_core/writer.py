@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, Self
@@ -52,9 +52,16 @@ class WriterObserver(Protocol):
 
 @frozen(eq=False)
 class _Waiting:
-    session: Session
+    """Sessions of one caller, who is told when all of them are durable or refused."""
+
+    sessions: Sequence[Session]
     size: int
     done: asyncio.Future[None]
+    refused: dict[int, SessionRefusedError] = field(factory=dict)
+
+
+_Item = tuple[_Waiting, int]
+"""One session of a caller's, by its index."""
 
 
 @define(eq=False)
@@ -115,24 +122,48 @@ class GroupCommitWriter:
             StorageOverloadedError: If too much is waiting already, or the writer is closing.
             StorageTimeoutError: If it was not stored within ``patience_s``. It may yet be.
         """
-        size += _OVERHEAD_BYTES
+        refused = await self.write_all([session], size=size)
+        if refused:
+            raise refused[0]
+
+    async def write_all(
+        self, sessions: Sequence[Session], *, size: int = 0
+    ) -> Mapping[int, SessionRefusedError]:
+        """
+        Store sessions; when this returns, they are durable but for those that the database refuses.
+
+        Args:
+            sessions: What to store, in the order of arrival.
+            size: Bytes of their payloads, which count against ``max_waiting_bytes``.
+
+        Returns:
+            Why a session was refused, by its index in *sessions*.
+
+        Raises:
+            StorageOverloadedError: If too much is waiting already, or the writer is closing.
+            StorageTimeoutError: If they were not stored within ``patience_s``. Some, or all, may yet be.
+        """
+        if not sessions:
+            return {}
+        size += _OVERHEAD_BYTES * len(sessions)
         if self._closing:
             raise StorageOverloadedError("the writer is closing")
         if self._waiting_bytes + size > self.max_waiting_bytes:
             raise StorageOverloadedError(f"{self._waiting} sessions are waiting for the database already")
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(self.patience_s, self._give_up, done)
-        self._waiting += 1
+        waiting = _Waiting(sessions, size, loop.create_future())
+        timer = loop.call_later(self.patience_s, self._give_up, waiting.done)
+        self._waiting += len(sessions)
         self._waiting_bytes += size
-        self._queue.append(_Waiting(session, size, done))
+        self._queue.append(waiting)
         self._arrived.set()
         try:
-            await done
+            await waiting.done
         finally:
             timer.cancel()
-            self._waiting -= 1
+            self._waiting -= len(sessions)
             self._waiting_bytes -= size
+        return waiting.refused
 
     def _give_up(self, done: asyncio.Future[None]) -> None:
         if not done.done():
@@ -141,7 +172,7 @@ class GroupCommitWriter:
     async def _work(self, repository: SessionRepository) -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="m3w-writer") as thread:
             while await self._something_to_do():
-                await self._store(self._next_batch(), repository, thread)
+                await self._write(self._next_batch(), repository, thread)
             await asyncio.get_running_loop().run_in_executor(thread, repository.close)
 
     async def _something_to_do(self) -> bool:
@@ -155,54 +186,59 @@ class GroupCommitWriter:
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        size = 0
-        while self._queue and len(batch) < self.max_batch and size < _MAX_BATCH_BYTES:
+        sessions = size = 0
+        while self._queue and sessions < self.max_batch and size < _MAX_BATCH_BYTES:
             waiting = self._queue.popleft()
             if not waiting.done.done():
                 batch.append(waiting)
+                sessions += len(waiting.sessions)
                 size += waiting.size
         return batch
 
-    async def _store(
+    async def _write(
         self, batch: list[_Waiting], repository: SessionRepository, thread: ThreadPoolExecutor
     ) -> None:
+        """Store a batch, and tell its callers."""
+        try:
+            items = [(waiting, index) for waiting in batch for index in range(len(waiting.sessions))]
+            await self._store(items, repository, thread)
+        except Exception as error:  # a bug; its callers have to hear of it, and the next ones be served
+            logger.exception("A batch of %d could not be stored", len(batch))
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+        else:
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_result(None)
+
+    async def _store(
+        self, items: list[_Item], repository: SessionRepository, thread: ThreadPoolExecutor
+    ) -> None:
+        """Store sessions; find those that the database refuses by halving, so that all others are stored."""
         loop = asyncio.get_running_loop()
         retry_s = 0.0
-        while batch:
+        while items:
+            sessions = [waiting.sessions[index] for waiting, index in items]
             started = time.perf_counter()
             try:
-                await loop.run_in_executor(thread, repository.upsert, [waiting.session for waiting in batch])
+                await loop.run_in_executor(thread, repository.upsert, sessions)
             except SessionRefusedError as error:
-                await self._refuse(batch, error, repository, thread)
-                return
+                if len(items) == 1:
+                    waiting, index = items[0]
+                    waiting.refused[index] = error
+                    return
+                middle = len(items) // 2
+                await self._store(items[:middle], repository, thread)
+                items = items[middle:]
             except StorageUnavailableError as error:
                 self._unavailable(error)
                 await asyncio.sleep(retry_s)
                 retry_s = min(max(2 * retry_s, _FIRST_RETRY_S), _LAST_RETRY_S)
-                batch = [waiting for waiting in batch if not waiting.done.done()]
-            except Exception as error:  # a bug; its requests have to hear of it, and the next ones be served
-                logger.exception("A batch of %d sessions could not be stored", len(batch))
-                _finish(batch, error)
-                return
+                items = [(waiting, index) for waiting, index in items if not waiting.done.done()]
             else:
-                self._written(len(batch), time.perf_counter() - started)
-                _finish(batch)
+                self._written(len(items), time.perf_counter() - started)
                 return
-
-    async def _refuse(
-        self,
-        batch: list[_Waiting],
-        error: SessionRefusedError,
-        repository: SessionRepository,
-        thread: ThreadPoolExecutor,
-    ) -> None:
-        """Find the sessions that the database refuses by halving the batch; store all others."""
-        if len(batch) == 1:
-            _finish(batch, error)
-            return
-        middle = len(batch) // 2
-        await self._store(batch[:middle], repository, thread)
-        await self._store(batch[middle:], repository, thread)
 
     def _written(self, sessions: int, seconds: float) -> None:
         if not self._available:
@@ -217,13 +253,3 @@ class GroupCommitWriter:
             logger.error("The database takes no sessions: %s. Trying again; requests wait or get 503", error)
         if self.observer is not None:
             self.observer.batch_failed(error)
-
-
-def _finish(batch: list[_Waiting], error: Exception | None = None) -> None:
-    for waiting in batch:
-        if waiting.done.done():
-            continue  # nobody waits any longer
-        if error is None:
-            waiting.done.set_result(None)
-        else:
-            waiting.done.set_exception(error)

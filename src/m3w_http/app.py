@@ -12,7 +12,14 @@ from m3w_http.metrics import Metrics
 from m3w_http.middleware import Lifespan, Observation
 from m3w_http.rate_limits import RequestLimit
 from m3w_http.readiness import Readiness
-from m3w_http.resources import Gate, HealthResource, MetricsResource, ReadyResource, SessionsResource
+from m3w_http.resources import (
+    BatchResource,
+    Gate,
+    HealthResource,
+    MetricsResource,
+    ReadyResource,
+    SessionsResource,
+)
 
 
 def create_app(
@@ -36,6 +43,7 @@ def create_app(
     app.add_route("/health", HealthResource())
     app.add_route("/ready", ReadyResource(readiness))
     app.add_route("/v1/sessions", SessionsResource(gate, writer, metrics, settings.max_body_bytes))
+    app.add_route("/v1/sessions/batch", BatchResource(gate, writer, metrics))
     if settings.metrics_enabled:
         app.add_route("/metrics", MetricsResource(metrics))
     add_error_handlers(app)

@@ -19,6 +19,7 @@ from attrs import field, frozen
 from falcon.asgi import App, Request, Response
 
 from m3w_core import (
+    BatchTooLargeError,
     InvalidSessionError,
     M3WError,
     MigrationError,
@@ -81,8 +82,11 @@ def invalid_schema(message: str, details: Sequence[Problem] = ()) -> Answer:
 
 def payload_too_large(limit_bytes: int) -> RequestError:
     """Answer a body over the limit, before or after decompression."""
-    message = f"Payload exceeds maximum size of {limit_bytes} bytes"
-    return RequestError(Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PAYLOAD_TOO_LARGE", message))
+    return RequestError(_too_large(f"Payload exceeds maximum size of {limit_bytes} bytes"))
+
+
+def _too_large(message: str) -> Answer:
+    return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
 
 
 def unsupported_media_type(message: str) -> RequestError:
@@ -113,6 +117,8 @@ def answer_for(error: Exception) -> Answer:
             return error.answer
         case InvalidSessionError():
             return invalid_schema(error.message, error.problems)
+        case BatchTooLargeError():
+            return _too_large(str(error))
         case SessionRefusedError():
             return invalid_schema("The database refuses what this session holds")
         case StorageUnavailableError():

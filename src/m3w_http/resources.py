@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import orjson
 from attrs import define, field
 from falcon.asgi import Request, Response
 
-from m3w_core import ApiKeys, GroupCommitWriter, StorageUnavailableError, parse_session
+from m3w_core import (
+    ApiKeys,
+    GroupCommitWriter,
+    StorageUnavailableError,
+    parse_array,
+    parse_lines,
+    parse_session,
+)
 from m3w_http.body import check_content_type, read_body
-from m3w_http.errors import INVALID_API_KEY, RequestError
+from m3w_http.errors import INVALID_API_KEY, RequestError, answer_for
 from m3w_http.metrics import Metrics
 from m3w_http.rate_limits import RequestLimit, WrongKeyLimit
 from m3w_http.readiness import Readiness
 
-_JSON_ONLY = frozenset({"application/json"})
+_JSON, _LINES = "application/json", "application/x-ndjson"
+_JSON_ONLY = frozenset({_JSON})
+_JSON_OR_LINES = frozenset({_JSON, _LINES})
+
+#: Of the body of a batch, after decompression too.
+MAX_BATCH_BYTES = 8 * 1024 * 1024
 
 
 @define(eq=False)
@@ -73,6 +87,46 @@ class SessionsResource:
             raise
         self.metrics.ingested.inc()
         resp.data = b'{"status":"success","sessionId":%b}' % orjson.dumps(session.session_id)
+
+
+@define(eq=False)
+class BatchResource:
+    """``POST /v1/sessions/batch``: many summaries, as a JSON array or one a line."""
+
+    gate: Gate
+    writer: GroupCommitWriter
+    metrics: Metrics
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Store all that are valid; the answer comes after the commit and names the others."""
+        self.gate.admit(req)
+        media_type = check_content_type(req, _JSON_OR_LINES)
+        body = await read_body(req, MAX_BATCH_BYTES)
+        batch = parse_lines(body) if media_type == _LINES else parse_array(body)
+        try:
+            refused = await self.writer.write_all(batch.sessions, size=len(body))
+        except StorageUnavailableError:
+            self.metrics.failed.inc(len(batch.sessions))
+            raise
+        rejected = [(bad.index, bad.session_id, answer_for(bad.error)) for bad in batch.rejected]
+        rejected += [
+            (batch.indexes[place], batch.sessions[place].session_id, answer_for(error))
+            for place, error in refused.items()
+        ]
+        accepted = len(batch.sessions) - len(refused)
+        self.metrics.ingested.inc(accepted)
+        for _, _, answer in rejected:
+            self.metrics.payload_rejected(answer.code, answer.details)
+        resp.data = orjson.dumps(
+            {
+                "status": "success",
+                "accepted": accepted,
+                "rejected": [
+                    {"index": index, "sessionId": session_id, "code": answer.code, "message": answer.message}
+                    for index, session_id, answer in sorted(rejected, key=itemgetter(0))
+                ],
+            }
+        )
 
 
 class HealthResource:

@@ -172,6 +172,30 @@ def test_a_refused_session_does_not_fail_its_neighbours():
     assert all((repository.get(name) is None) == (name in bad) for name in outcomes)
 
 
+def test_several_sessions_of_one_caller_are_stored_together():
+    """
+    Those that the database refuses are named by their index; all others are stored, newest last.
+    """
+
+    def refuse(sessions):
+        if "bad" in ids(sessions):
+            raise SessionRefusedError("invalid byte sequence")
+
+    repository = FakeSessionRepository(refuse)
+    sessions = [a_session(name) for name in ("a", "bad", "b", "c", "bad")]
+
+    async def scenario():
+        async with GroupCommitWriter([repository]) as writer:
+            return await writer.write_all(sessions), await writer.write_all([])
+
+    refused, none = run(scenario())
+
+    assert sorted(refused) == [1, 4]
+    assert all(isinstance(error, SessionRefusedError) for error in refused.values())
+    assert [repository.get(name) is not None for name in ("a", "b", "c", "bad")] == [True, True, True, False]
+    assert none == {}
+
+
 def test_an_outage_costs_nothing_but_time():
     """
     The batch is tried again as it is until it succeeds, and whoever watches hears of both.
@@ -306,7 +330,7 @@ def test_a_bug_fails_its_batch_and_no_other(caplog):
 
     run(scenario())
 
-    assert "A batch of 1 sessions could not be stored" in caplog.text
+    assert "A batch of 1 could not be stored" in caplog.text
 
 
 def test_a_caller_who_leaves_takes_nobody_along():
