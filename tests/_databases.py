@@ -145,10 +145,17 @@ def open_temporary_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def new_database(server: DatabaseSettings, *, template: str = "template0") -> Iterator[DatabaseSettings]:
-    """Create a database of a name of its own, and drop it in the end with all who are still connected."""
+def new_database(server: DatabaseSettings, *, template: str | None = None) -> Iterator[DatabaseSettings]:
+    """
+    Create a database of a name of its own, and drop it in the end with all who are still connected.
+
+    Args:
+        server: A database of the same server.
+        template: Name of the database to copy; None makes an empty one, the same on every server.
+    """
     name = f"m3w_test_{os.getpid()}_{secrets.token_hex(4)}"
-    _run(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    origin = f"TEMPLATE {template}" if template else "TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+    _run(server, f"CREATE DATABASE {name} {origin}")
     try:
         yield evolve(server, database=name)
     finally:

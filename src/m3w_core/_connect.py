@@ -11,6 +11,7 @@ import math
 import socket
 import ssl
 import struct
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -76,10 +77,11 @@ def open_connection(
             such database, TLS refused or a certificate not trusted.
         StorageUnavailableError: If there is no answer now.
     """
+    handled = sys.exception()
     try:
         return _open(database, connect_timeout_s, statement_timeout_s, application_name)
     except Exception as exc:
-        error = translate(_server_error(exc) or exc)
+        error = translate(_server_error(exc, handled) or exc)
         advice = ""
         if error.sqlstate == _INVALID_PASSWORD and database.password is None:
             advice = "; no password was given, set DATABASE_PASSWORD"
@@ -87,11 +89,14 @@ def open_connection(
         raise type(error)(message, sqlstate=error.sqlstate) from exc
 
 
-def _server_error(exc: BaseException | None) -> DatabaseError | None:
+def _server_error(exc: BaseException | None, handled: BaseException | None) -> DatabaseError | None:
     # After a refusal pg8000 says goodbye, and where the server is gone already that error hides the refusal.
-    while exc is not None and not isinstance(exc, DatabaseError):
+    # What our caller is handling stands further back in the same chain.
+    while exc is not None and exc is not handled:
+        if isinstance(exc, DatabaseError):
+            return exc
         exc = exc.__context__
-    return exc
+    return None
 
 
 def _open(

@@ -65,9 +65,8 @@ def available(directory: Traversable | None = None) -> list[Migration]:
         match = _FILE_NAME.fullmatch(file.name)
         if match is None:
             raise MigrationError(f"{file.name} is not named like V2__add_some_column.sql: rename it.")
-        # A checkout with CRLF is the same migration.
-        text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
-        migration = Migration(int(match[1]), match[2], text)
+        # As text, not bytes: a checkout with CRLF is the same migration.
+        migration = Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
         if migration.version in found:
             other = found[migration.version]
             raise MigrationError(f"{other.file_name} and {file.name} have the same number: rename one.")

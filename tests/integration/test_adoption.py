@@ -179,12 +179,13 @@ def test_another_programs_flyway_is_left_alone(connection: Connection) -> None:
 
 def test_a_failed_step_of_flyway_does_not_count(connection: Connection) -> None:
     """
-    The version is that of the last step that succeeded; those without a number are no versions.
+    The version is that of the last step that succeeded; those without a whole number are not that backend's.
     """
     make_kotlin_database(connection, 4)
     insert(connection, "sessions", SESSION)
     record_in_flyway(connection, "5", success=False)
     record_in_flyway(connection, None)
+    record_in_flyway(connection, "4.0.1")
     migrate(connection)
 
     assert [SESSION["session_id"]] == [row["session_id"] for row in read(connection, "sessions")]

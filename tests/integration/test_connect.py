@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from pg8000.exceptions import DatabaseError
 
 from m3w_core._connect import open_connection
 from m3w_core._errors import translate
@@ -149,6 +150,21 @@ def test_where_nobody_listens_is_said_at_once(database, tmp_path):
         f"cannot connect to {over_tcp}: Connection refused",
         f"cannot connect to {over_unix}: No such file or directory",
     ]
+
+
+def test_what_the_caller_is_handling_is_not_taken_for_the_server_s_answer(database, tmp_path):
+    """
+    Connecting again after an error is the usual case, and that error was another one.
+    """
+    nowhere = evolve(database, host=None, port=5432, unix_socket=f"{tmp_path}/.s.PGSQL.5432")
+    with closing(connect(database)) as connection:
+        try:
+            connection.run("SELECT 1 / 0")
+        except DatabaseError:
+            with pytest.raises(StorageUnavailableError) as caught:
+                connect(nowhere)
+
+    assert str(caught.value) == f"cannot connect to {nowhere}: No such file or directory"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pytest
 from m3w_core.database_url import DatabaseSettings
 from m3w_http.embedded import EmbeddedPostgres, EmbeddedPostgresError, running, server
 from m3w_http.embedded.programs import as_account, server_account
-from tests._databases import connect
+from tests._databases import connect, open_temporary_directory
 
 PATIENCE_S = 30
 
@@ -56,6 +56,15 @@ os.kill(child, signal.SIGKILL)
 """
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server that runs, for tests that only look at it."""
+    with open_temporary_directory() as directory:
+        postgres = EmbeddedPostgres(directory / "data")
+        with postgres:
+            yield postgres
+
+
 @contextmanager
 def an_owner(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a process that has started a server on *data_dir*; gives it and the server's process ID."""
@@ -80,46 +89,43 @@ def kill_server(postgres: EmbeddedPostgres) -> psutil.Process:
     return process
 
 
-def test_it_is_postgresql_16_with_our_database(data_dir):
+def test_it_is_postgresql_16_with_our_database(postgres):
     """
     Version 16, UTF-8, one database and one user of our own.
     """
-    with EmbeddedPostgres(data_dir) as database:
-        rows = run(
-            database,
-            "SELECT current_setting('server_version_num')::int / 10000, current_database()::text,"
-            " current_user::text, pg_encoding_to_char(encoding)::text"
-            " FROM pg_database WHERE datname = current_database()",
-        )
+    rows = run(
+        running(postgres.data_dir),
+        "SELECT current_setting('server_version_num')::int / 10000, current_database()::text,"
+        " current_user::text, pg_encoding_to_char(encoding)::text"
+        " FROM pg_database WHERE datname = current_database()",
+    )
 
     assert rows == [[16, "media3watch", "m3w", "UTF8"]]
 
 
-def test_what_it_acknowledges_is_on_disk(data_dir):
+def test_what_it_acknowledges_is_on_disk(postgres):
     """
     The settings that make a commit durable are on.
     """
-    with EmbeddedPostgres(data_dir) as database:
-        rows = run(
-            database,
-            "SELECT name::text, setting FROM pg_settings"
-            " WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name",
-        )
+    rows = run(
+        running(postgres.data_dir),
+        "SELECT name::text, setting FROM pg_settings"
+        " WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name",
+    )
 
     assert rows == [["fsync", "on"], ["full_page_writes", "on"], ["synchronous_commit", "on"]]
 
 
-def test_nobody_else_reaches_it(data_dir):
+def test_nobody_else_reaches_it(postgres):
     """
     It listens on a socket in a private directory, and nowhere else; its files are private too.
     """
-    postgres = EmbeddedPostgres(data_dir)
-    with postgres as database:
-        sockets = psutil.Process(postgres.pid).net_connections(kind="inet")
-        modes = {
-            path.name: path.stat().st_mode & 0o777
-            for path in (data_dir / "postgresql-16", data_dir / "postgresql.log", data_dir / "run")
-        }
+    data_dir = postgres.data_dir
+    database = running(data_dir)
+    sockets = psutil.Process(postgres.pid).net_connections(kind="inet")
+    modes = {
+        name: (data_dir / name).stat().st_mode & 0o777 for name in ("postgresql-16", "postgresql.log", "run")
+    }
 
     assert database.host is None
     assert database.unix_socket == str(data_dir / "run" / ".s.PGSQL.5432")
@@ -227,17 +233,16 @@ def test_a_second_server_on_the_same_data_is_refused(data_dir):
     assert rows == [[1]]
 
 
-def test_the_same_object_is_not_started_twice(data_dir):
+def test_the_same_object_is_not_started_twice(postgres):
     """
     A start of a running server is refused like any other, and stops nothing.
     """
-    postgres = EmbeddedPostgres(data_dir)
-    with postgres as database:
-        with pytest.raises(EmbeddedPostgresError, match=f"already in use by process {os.getpid()}"):
-            postgres.start()
-        rows = run(database, "SELECT 1")
+    pid = postgres.pid
+    with pytest.raises(EmbeddedPostgresError, match=f"already in use by process {os.getpid()}"):
+        postgres.start()
 
-    assert rows == [[1]]
+    assert postgres.pid == pid
+    assert run(running(postgres.data_dir), "SELECT 1") == [[1]]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")

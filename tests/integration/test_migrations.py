@@ -151,6 +151,19 @@ def test_a_connection_that_breaks_is_no_fault_of_the_migration(
     assert set() == tables(connection)
 
 
+@pytest.mark.parametrize("sqlstate", ["08006", "25006", "40P01", "57P03"])
+def test_trouble_of_the_server_is_no_fault_of_the_migration(
+    connection: Connection, steps: Callable[..., Path], sqlstate: str
+) -> None:
+    """
+    A lost connection, a server that takes no writes for a while, a deadlock and a server that is starting pass.
+    """
+    text = f"DO $$ BEGIN RAISE 'not now' USING ERRCODE = '{sqlstate}'; END $$"
+
+    with pytest.raises(StorageUnavailableError, match="not now"):
+        migrations.apply(connection, directory=steps(text))
+
+
 def test_time_limits_of_the_role_do_not_stop_a_long_migration(
     connection: Connection, steps: Callable[..., Path]
 ) -> None:
