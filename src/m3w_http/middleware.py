@@ -13,6 +13,7 @@ from attrs import define, field
 from falcon.asgi import Request, Response
 
 from m3w_core import GroupCommitWriter
+from m3w_http import logs
 from m3w_http.metrics import Metrics
 
 access_logger = logging.getLogger("m3w_http.access")
@@ -22,7 +23,9 @@ _NOT_LOGGED = frozenset({"/health", "/ready", "/metrics"})
 
 _METHODS = frozenset(falcon.HTTP_METHODS)
 
-_SAMPLE_S = 2.0
+_LINE = "%s %s - %d (%.0fms)"
+
+_SAMPLE_S = 1.0
 
 
 @define(eq=False)
@@ -47,10 +50,14 @@ class Observation:
         self.metrics.request_finished(method, req.uri_template or "other", status, seconds)
         answer = req.context.answer
         if answer is not None and status < 500:
-            self.metrics.request_rejected(answer.code, answer.details)
+            self.metrics.payload_rejected(answer.code, answer.details)
         if access_logger.isEnabledFor(logging.INFO) and req.uri_template not in _NOT_LOGGED:
             path = req.path if req.path.isprintable() else ascii(req.path)
-            access_logger.info("%s %s - %d (%.0fms)", req.method, path[:200], status, seconds * 1000)
+            values = (req.method, path[:200], status, seconds * 1000)
+            # Not info(), which looks for the line of code that called it.
+            access_logger.handle(
+                logging.LogRecord(access_logger.name, logging.INFO, __file__, 0, _LINE, values, None)
+            )
 
 
 @define(eq=False)
@@ -77,4 +84,5 @@ class Lifespan:
     async def _sample(self) -> None:
         while True:
             self.metrics.sample(self.writer.waiting)
+            logs.flush_lines()
             await asyncio.sleep(_SAMPLE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from collections.abc import Callable
 import uvicorn
 
 from m3w_core import DatabaseSettings, Settings
+from m3w_http import logs
 
 #: Requests under way when the signal comes are finished; the parent kills a worker only later than this.
 GRACE_S = 10
@@ -79,4 +81,10 @@ def run_worker(
     # not count as a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    server.run(sockets=[sock])
+    logs.be_lazy()
+    # What is there now stays: the collector need not look at it again and again.
+    gc.freeze()
+    try:
+        server.run(sockets=[sock])
+    finally:
+        logs.flush_lines()
