@@ -27,7 +27,7 @@ class ApiKeys:
 
     Args:
         digests: Name and SHA-256 of each key. `from_keys` makes them.
-        is_development: Whether the key is the one that everybody knows. Warn before other machines can reach
+        is_development: Whether one of them is the one that everybody knows. Warn before other machines can reach
             such a server.
     """
 
@@ -48,9 +48,8 @@ class ApiKeys:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Take the configured keys, or the development key where there is none."""
-        if settings.api_keys:
-            return cls.from_keys(settings.api_keys)
-        return cls.from_keys({DEVELOPMENT_KEY_NAME: DEVELOPMENT_KEY}, is_development=True)
+        keys = settings.api_keys or {DEVELOPMENT_KEY_NAME: DEVELOPMENT_KEY}
+        return cls.from_keys(keys, is_development=DEVELOPMENT_KEY in keys.values())
 
     def identify(self, given: str | None) -> str | None:
         """

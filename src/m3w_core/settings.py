@@ -144,7 +144,11 @@ class Settings:
     )
     retention_days: int = _setting(
         90,
-        Variable("RETENTION_DAYS", "Days that a session is kept; 0 is for ever.", whole_number(0, 36_500)),
+        Variable(
+            "RETENTION_DAYS",
+            "Days to keep a session, 0 for ever. Checked, but nothing is deleted yet.",
+            whole_number(0, 36_500),
+        ),
     )
     migrate: Literal["auto", "check"] = _setting(
         "auto",

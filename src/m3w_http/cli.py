@@ -21,6 +21,13 @@ from m3w_http.cli_health import health
 from m3w_http.cli_sessions import sessions
 from m3w_http.server import ServeOptions, serve
 
+_NOTES = {
+    "applied": "",
+    "pending": "pending",
+    "changed": ", but its file is not the one that was applied",
+    "unknown": ", by a newer release",
+}
+
 
 class _Group(click.Group):
     """Turns our own errors into messages."""
@@ -97,10 +104,8 @@ def migrate_command(settings: Settings, data_dir: Path | None, *, status: bool) 
             return
         with connected(database) as connection:
             for row in migrations.status(connection):
-                applied = (
-                    "pending" if row.applied_at is None else f"applied {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
-                )
-                click.echo(f"V{row.version:<4} {row.name:<30} {applied}")
+                applied = "" if row.applied_at is None else f"applied {row.applied_at:%Y-%m-%d %H:%M:%S %Z}"
+                click.echo(f"V{row.version:<4} {row.name:<30} {applied}{_NOTES[row.state]}")
 
 
 main.add_command(health)

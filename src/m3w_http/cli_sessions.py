@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from m3w_core import (
     StoredSession,
     TimelineEntry,
     session_to_dict,
+    verify,
 )
 from m3w_http.cli_database import data_dir_option, database_of
 
@@ -49,24 +50,27 @@ def sessions() -> None:
 def tail(settings: Settings, lines: int, data_dir: Path | None, *, follow: bool) -> None:
     """Show sessions as they arrive, one line for each summary."""
     with database_of(settings, data_dir) as database:
+        verify(database)
         repository = PostgresSessionRepository(database)
         now = repository.now()
-        recent = repository.received_since(now - _SHOWN_AT_FIRST, limit=max(lines, 1))
-        for stored in recent if lines else ():
+        recent = repository.received_since(now - _SHOWN_AT_FIRST)
+        for stored in recent[-lines:] if lines else ():
             click.echo(summary_line(stored))
         if not follow:
             return
         click.echo(f"Waiting for sessions in {database} (Ctrl-C ends it)", err=True)
         try:
-            for stored in _arriving(repository, now):
+            for stored in _arriving(repository, now, recent):
                 click.echo(summary_line(stored))
         except KeyboardInterrupt:
             return
 
 
-def _arriving(repository: PostgresSessionRepository, since: datetime) -> Iterator[StoredSession]:
-    """Give each summary that is stored after *since*, once, for ever."""
-    seen = {_identity(stored): stored.received_at for stored in repository.received_since(since - _OVERLAP)}
+def _arriving(
+    repository: PostgresSessionRepository, since: datetime, known: Iterable[StoredSession]
+) -> Iterator[StoredSession]:
+    """Give each summary that is stored after *since* and not *known*, once, for ever."""
+    seen = {_identity(stored): stored.received_at for stored in known}
     while True:
         try:
             arrived = repository.received_since(since - _OVERLAP)
@@ -135,6 +139,7 @@ def _duration(milliseconds: int | None) -> str:
 def show(ctx: click.Context, session_id: str, data_dir: Path | None, *, as_json: bool) -> None:
     """Show one session in full, with its timeline."""
     with database_of(ctx.obj, data_dir) as database:
+        verify(database)
         stored = PostgresSessionRepository(database).get(session_id)
     if stored is None:
         raise click.ClickException(

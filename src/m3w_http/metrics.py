@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -30,7 +31,7 @@ _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _INDEX = re.compile(r"\[\d+\]")
 
 # With several workers there are none, as times cannot be added up; so that one worker's names are the same.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -54,7 +55,10 @@ class Metrics:
             registry=registry,
         )
         self._rejected = Counter(
-            "m3w_rejected_requests", "Requests turned away, by error code.", ("code",), registry=registry
+            "m3w_rejected_payloads",
+            "Payloads turned away, by error code.",
+            ("code",),
+            registry=registry,
         )
         self._rejected_fields = Counter(
             "m3w_rejected_fields", "Rejected payloads, by bad field.", ("field",), registry=registry
@@ -103,7 +107,7 @@ class Metrics:
         """Count one request and its latency; *route* is the template, never the path that was asked for."""
         self._requests.labels(method, route, status).observe(seconds)
 
-    def request_rejected(self, code: str, problems: tuple[Problem, ...]) -> None:
+    def payload_rejected(self, code: str, problems: Sequence[Problem]) -> None:
         """Count one request that was turned away, and each field that was bad, unknown names as ``other``."""
         self._rejected.labels(code).inc()
         fields = {_INDEX.sub("[]", bad.field) for bad in problems}

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -93,16 +93,24 @@ def _bound_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError as error:
+        with _listen_errors(host, port):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+    except ListenError:
         sock.close()
+        raise
+    return sock
+
+
+@contextlib.contextmanager
+def _listen_errors(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
         reason = error.strerror or str(error)
         raise ListenError(
             f"Cannot listen on {host} port {port}: {reason}. Choose another with --host and --port."
         ) from error
-    sock.set_inheritable(True)
-    return sock
 
 
 def _supervise(
@@ -132,8 +140,12 @@ def _supervise(
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
         restarts.inc()
 
-    supervisor = Supervisor(options.workers, work, watch=watch, replaced=replaced)
+    # The socket is closed here as soon as the workers are to close theirs: who comes then is refused at once.
+    supervisor = Supervisor(options.workers, work, watch=watch, replaced=replaced, stopping=sock.close)
     port = sock.getsockname()[1]
+    # Two may be bound to one port as long as neither listens: better found out here than by every worker.
+    with _listen_errors(options.host, port):
+        sock.listen()
     supervisor.run(on_ready=lambda: click.echo(_greeting(keys, options.host, port, database, embedded)))
 
 
@@ -158,8 +170,8 @@ def _greeting(
     if keys.is_development and not _is_loopback(host):
         lines += [
             "",
-            "  WARNING: no API key is configured, so anyone who reaches this address can send sessions",
-            "  with the key dev-key. Set M3W_API_KEY.",
+            "  WARNING: anyone who reaches this address can send sessions with the key dev-key, which everybody",
+            "  knows. Set M3W_API_KEY to one of your own.",
         ]
     lines += [
         "",

@@ -66,12 +66,14 @@ class Supervisor:
         work: What each of them does.
         watch: Called every second, to look after what else must keep running.
         replaced: Called when a worker has died and another is started.
+        stopping: Called once, before the workers are told to stop.
     """
 
     workers: int
     work: Work
     watch: Callable[[], None]
     replaced: Callable[[int], None]
+    stopping: Callable[[], None]
     _running: dict[int, _Worker] = field(factory=dict, init=False)
     _lifeline: tuple[int, int] = field(factory=os.pipe, init=False)
     _stopping: bool = field(default=False, init=False)
@@ -167,9 +169,10 @@ class Supervisor:
                 try:
                     ready.recv()
                 except EOFError:
-                    if self._stopping:
-                        return
-                    raise WorkerFailedError("a worker ended before it served; see the lines above") from None
+                    if not self._stopping:
+                        raise WorkerFailedError(
+                            "a worker ended before it served; see the lines above"
+                        ) from None
             if waiting and time.monotonic() > deadline:
                 raise WorkerFailedError(f"a worker does not serve {_START_S:g} s after its start")
 
@@ -191,6 +194,7 @@ class Supervisor:
             self._start()
 
     def _stop_all(self) -> None:
+        self.stopping()
         for worker in self._running.values():
             with contextlib.suppress(ProcessLookupError):
                 worker.process.terminate()

@@ -57,6 +57,14 @@ def test_without_any_configured_key_the_development_key_is_the_only_one():
     assert keys.is_development
 
 
+def test_the_development_key_is_told_apart_where_it_is_configured_too():
+    """
+    An .env that was copied and never changed deserves the same warning.
+    """
+    assert ApiKeys.from_settings(Settings.from_env({"M3W_API_KEY": "dev-key"})).is_development
+    assert not ApiKeys.from_settings(Settings.from_env({"M3W_API_KEY": "another"})).is_development
+
+
 def test_the_development_key_is_not_valid_beside_a_configured_one():
     """
     Everybody knows it.

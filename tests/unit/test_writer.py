@@ -55,7 +55,7 @@ def run(scenario):
 
 
 async def until_waiting(writer, sessions):
-    while writer.waiting < sessions:  # noqa: ASYNC110 - nothing but a turn of the loop is waited for
+    while writer.waiting < sessions:
         await asyncio.sleep(0)
 
 
