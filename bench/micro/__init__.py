@@ -1,0 +1,1 @@
+"""Microbenchmarks of the path that every session takes."""

@@ -1,0 +1,1 @@
+"""What ``make bench-full`` measures beside the rounds: latency, memory, and what time and size change."""
