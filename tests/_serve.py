@@ -93,7 +93,8 @@ class Running:
         with self._output("out").open("wb") as out, self._output("err").open("wb") as err:
             self.process = psutil.Popen(
                 [str(M3W), *map(str, self.arguments)],
-                env=environment(**self.variables),
+                # What it would leave there when it is killed goes with the directory.
+                env=environment(TMPDIR=self._directory.name, **self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -7,6 +7,7 @@ Nothing is started before the first test that needs it.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +30,8 @@ STARTED_SERVER = pytest.StashKey[Choice]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs us in the background has us ignore it, and the programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         config.stash[CHOSEN_SERVER] = choose_server(os.environ)
     except ValueError as exc:

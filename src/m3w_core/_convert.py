@@ -31,6 +31,9 @@ KNOWN_FIELDS = frozenset(
     + [f"timelineEvents[].{json_name(field.name)}" for field in attrs.fields(TimelineEntry)]
 )
 
+#: Of an app's own fields in one object, so many bad ones are named.
+_MAX_EXTRA_ERRORS = 100
+
 _LONG_INTEGER = re.compile(rb"-?[0-9]{19,}(?![0-9.eE])")
 
 
@@ -75,16 +78,28 @@ def _object_check(cls: type[attrs.AttrsInstance], converter: Converter, level: i
             instance = structure(value, cls)
         except ClassValidationError as group:
             errors += group.exceptions
-        for name, item in extra.items():
-            try:
-                check_json({name: item}, level)
-            except FieldError as error:
-                errors.append(error)
+        errors += _extra_errors(extra, level)
         if errors:
             raise ClassValidationError("invalid", errors, cls)
         return instance, extra
 
     return check_object
+
+
+def _extra_errors(extra: dict[str, Any], level: int) -> list[Exception]:
+    errors: list[Exception] = []
+    try:
+        check_json(extra, level)
+    except FieldError:
+        # Which ones? Not all of them, as there is no limit to how many fields an app can make up.
+        for name, item in extra.items():
+            try:
+                check_json({name: item}, level)
+            except FieldError as error:
+                errors.append(error)
+                if len(errors) == _MAX_EXTRA_ERRORS:
+                    break
+    return errors
 
 
 def _entry_check(converter: Converter) -> Check:

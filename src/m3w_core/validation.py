@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol, get_args
 
 from attrs import frozen
@@ -223,25 +222,24 @@ def check_json(value: Any, level: int) -> None:
         FieldError: If it, or anything in it, cannot be stored and read back as it is; *path* says where.
     """
     if type(value) is dict:
+        level = _deeper(level)
         for name, item in value.items():
-            with _below(f".{name}"):
+            try:
                 _check_name(name)
-                check_json(item, _deeper(level))
+                check_json(item, level)
+            except FieldError as error:
+                error.path = f".{name}{error.path}"
+                raise
     elif type(value) is list:
+        level = _deeper(level)
         for index, item in enumerate(value):
-            with _below(f"[{index}]"):
-                check_json(item, _deeper(level))
+            try:
+                check_json(item, level)
+            except FieldError as error:
+                error.path = f"[{index}]{error.path}"
+                raise
     else:
         _check_scalar(value)
-
-
-@contextmanager
-def _below(step: str) -> Iterator[None]:
-    try:
-        yield
-    except FieldError as error:
-        error.path = step + error.path
-        raise
 
 
 def _deeper(level: int) -> int:

@@ -30,7 +30,7 @@ _fork = multiprocessing.get_context("fork")
 #: How long a worker may take from its start to its first connection.
 _START_S = 30.0
 
-#: A worker that dies sooner than this is replaced later and later, up to the last of these.
+#: A worker that dies is replaced at once; those that die as soon as this again and again, later and later.
 _SHORT_LIFE_S, _FIRST_PAUSE_S, _LAST_PAUSE_S = 10.0, 1.0, 30.0
 
 _KILL_AFTER_S = GRACE_S + 5
@@ -77,7 +77,7 @@ class Supervisor:
     _running: dict[int, _Worker] = field(factory=dict, init=False)
     _lifeline: tuple[int, int] = field(factory=os.pipe, init=False)
     _stopping: bool = field(default=False, init=False)
-    _pause_s: float = field(default=_FIRST_PAUSE_S, init=False)
+    _pause_s: float = field(default=0.0, init=False)
     _next_start_at: float = field(default=0.0, init=False)
 
     def run(self, on_ready: Callable[[], None]) -> None:
@@ -183,10 +183,10 @@ class Supervisor:
             pid = worker.process.pid or 0
             logger.error("Worker %d ended with status %s", pid, worker.process.exitcode)
             lived_s = time.monotonic() - worker.started_at
-            self._pause_s = (
-                min(2 * self._pause_s, _LAST_PAUSE_S) if lived_s < _SHORT_LIFE_S else _FIRST_PAUSE_S
-            )
-            self._next_start_at = time.monotonic() + (self._pause_s if lived_s < _SHORT_LIFE_S else 0)
+            if lived_s >= _SHORT_LIFE_S:
+                self._pause_s = 0.0
+            self._next_start_at = time.monotonic() + self._pause_s
+            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LAST_PAUSE_S)
             del self._running[sentinel]
             worker.forget()
             self.replaced(pid)

@@ -181,9 +181,12 @@ def test_a_body_at_the_limit_is_taken(emptied_database):
     assert [result.status_code for result in results] == [200, 200, 200]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b" ", b"{", b"nil", b'{"sessionId":"s-1"}}', b"\xff", b"\xef\xbb\xbf{}", b"NaN"]
-)
+NOT_JSON = [b"", b" ", b"{", b"nil", b'{"sessionId":"s-1"}}', b"\xff", b"\xef\xbb\xbf{}"]
+# Python's own reader takes these.
+NOT_JSON += [b"NaN", b'{"a":-Infinity}', b'{"a":"\\ud800"}']
+
+
+@pytest.mark.parametrize("body", NOT_JSON)
 def test_what_is_not_json_is_400(client, body):
     """
     The message says where it stops being JSON.
@@ -261,3 +264,31 @@ def test_every_bad_field_is_named(client):
         "timelineEvents[0].playbackState 'STALLED' is not a valid playbackState; "
         "Invalid value for own[0].text: must not contain the NUL character"
     )
+
+
+def nested(levels):
+    """Make a value of so many arrays in each other."""
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+OWN = {
+    "an integer of 65 bits": (2**63, "own", "must fit in 64 bits"),
+    "an integer of many digits": (10**30, "own", "must fit in 64 bits"),
+    "NUL": ("a\0b", "own", "must not contain the NUL character"),
+    "NUL in a name": ({"a\0": 1}, "own", None),
+    "nested too deep": (nested(64), "own" + "[0]" * 63, "must not be nested deeper than 64 levels"),
+}
+
+
+@pytest.mark.parametrize(("value", "field", "problem"), OWN.values(), ids=OWN)
+def test_what_cannot_be_kept_of_an_app_s_own_fields_is_400(client, value, field, problem):
+    """
+    The rules hold inside unknown fields too; the payload itself is the first level.
+    """
+    (detail,) = error_of(client.post(a_payload(own=value)), 400)["details"]
+
+    assert detail["field"].startswith(field)
+    assert problem in (None, detail["problem"])

@@ -480,6 +480,16 @@ def test_the_rules_hold_inside_unknown_fields_too(value, path, problem):
     assert problems == [(path, problem)]
 
 
+def test_of_fields_that_an_app_has_made_up_a_hundred_bad_ones_are_named():
+    """
+    There is no limit to how many a payload can hold, and the answer stays small.
+    """
+    error = refusal(a_payload(timestamp=0, **{f"own{number}": "\0" for number in range(5_000)}))
+
+    assert len(error.problems) == 101
+    assert error.problems[0].field == "timestamp"
+
+
 @pytest.mark.parametrize("where", ["session", "entry"])
 def test_nesting_is_limited_to_64_levels(where):
     """
