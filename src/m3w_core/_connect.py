@@ -105,7 +105,8 @@ def _open(
     statement_timeout_s: float | None,
     application_name: str,
 ) -> Connection:
-    startup = {}
+    # Whatever the default of the database or the role is, both sides speak UTF-8.
+    startup = {"client_encoding": "UTF8"}
     if statement_timeout_s is not None:
         startup["options"] = f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)}"
     sock = _connected_socket(database, connect_timeout_s)

@@ -48,6 +48,9 @@ MIN_SERVER_VERSION = 16
 #: Shared by all processes that migrate one database, or give rights in it: "m3w_migr" in ASCII.
 LOCK_KEY = int.from_bytes(b"m3w_migr")
 
+#: The second takes bytes as they come, and what comes from us is UTF-8.
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+
 _MIGRATE_AS_OWNER = "Run `m3w migrate` with a role that may change the schema."
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -214,6 +217,12 @@ def _require_supported_server(connection: Connection) -> None:
         raise MigrationError(
             f"The server is PostgreSQL {number // 10_000}, and {MIN_SERVER_VERSION} or newer is needed. "
             "Upgrade it, or name another in DATABASE_URL."
+        )
+    encoding = connection.run("SHOW server_encoding")[0][0]
+    if encoding not in _ENCODINGS:
+        raise MigrationError(
+            f"The database holds text in {encoding}, which lacks characters that sessions have. "
+            "Create one with ENCODING 'UTF8', and name it in DATABASE_URL."
         )
 
 
