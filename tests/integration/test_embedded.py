@@ -342,10 +342,12 @@ def test_a_process_id_that_is_another_process_by_now_does_not_matter(data_dir):
         psutil.wait_procs(children, timeout=PATIENCE_S)
         account = server_account(data_dir / "postgresql-16")
         with subprocess.Popen(["sleep", "600"], **as_account(account)) as stranger:
-            old = pid_file.read_text().splitlines()
-            pid_file.write_text("\n".join([str(stranger.pid), *old[1:]]) + "\n")
-            rows = run(postgres.start(), "SELECT 1")
-            stranger.send_signal(signal.SIGKILL)
+            try:
+                old = pid_file.read_text().splitlines()
+                pid_file.write_text("\n".join([str(stranger.pid), *old[1:]]) + "\n")
+                rows = run(postgres.start(), "SELECT 1")
+            finally:
+                stranger.kill()
 
     assert rows == [[1]]
 
