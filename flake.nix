@@ -43,6 +43,7 @@
           hypothesis
           psutil
           pytest
+          pytest-xdist
           pyyaml
           sqlglot
           testcontainers
