@@ -7,7 +7,6 @@ As root these tests run the server as another user, else as the one who runs the
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
