@@ -49,8 +49,16 @@ def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Give the environment of a process; none of our own settings."""
-    kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
+    """Give the environment of a process; none of our own settings, but what coverage needs to measure it."""
+    kept = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LD_LIBRARY_PATH",
+        "TMPDIR",
+        "COVERAGE_FILE",
+        "COVERAGE_PROCESS_CONFIG",
+    )
     return {name: os.environ[name] for name in kept if name in os.environ} | variables
 
 
