@@ -35,6 +35,9 @@ _OVERHEAD_BYTES = 4096
 #: PostgreSQL takes a statement's JSON in one piece; larger pieces gain nothing and block the server longer.
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
 
+#: How long those that are done may stay among the deadlines.
+_CLOCK_S = 0.5
+
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 0.5
 
 
@@ -55,6 +58,7 @@ class _Waiting:
     """Sessions of one caller, who is told when all of them are durable or refused."""
 
     sessions: Sequence[Session]
+    received_via: str | None
     size: int
     done: asyncio.Future[None]
     refused: dict[int, SessionRefusedError] = field(factory=dict)
@@ -91,6 +95,9 @@ class GroupCommitWriter:
     _waiting_bytes: int = field(default=0, init=False)
     _closing: bool = field(default=False, init=False)
     _available: bool = field(default=True, init=False)
+    # In the order of time, as all have the same patience.
+    _deadlines: deque[tuple[float, asyncio.Future[None]]] = field(factory=deque, init=False)
+    _clock: asyncio.TimerHandle | None = field(default=None, init=False)
     _workers: list[asyncio.Task[None]] = field(factory=list, init=False)
 
     @property
@@ -109,25 +116,26 @@ class GroupCommitWriter:
         self._arrived.set()
         await asyncio.gather(*self._workers)
 
-    async def write(self, session: Session, *, size: int = 0) -> None:
+    async def write(self, session: Session, *, size: int = 0, received_via: str | None = None) -> None:
         """
         Store one session; when this returns, it is durable.
 
         Args:
             session: What to store.
             size: Bytes of its payload, which count against ``max_waiting_bytes``.
+            received_via: Name of the API key that it came with.
 
         Raises:
             SessionRefusedError: If the database refuses this very session.
             StorageOverloadedError: If too much is waiting already, or the writer is closing.
             StorageTimeoutError: If it was not stored within ``patience_s``. It may yet be.
         """
-        refused = await self.write_all([session], size=size)
+        refused = await self.write_all([session], size=size, received_via=received_via)
         if refused:
             raise refused[0]
 
     async def write_all(
-        self, sessions: Sequence[Session], *, size: int = 0
+        self, sessions: Sequence[Session], *, size: int = 0, received_via: str | None = None
     ) -> Mapping[int, SessionRefusedError]:
         """
         Store sessions; when this returns, they are durable but for those that the database refuses.
@@ -135,6 +143,7 @@ class GroupCommitWriter:
         Args:
             sessions: What to store, in the order of arrival.
             size: Bytes of their payloads, which count against ``max_waiting_bytes``.
+            received_via: Name of the API key that they came with.
 
         Returns:
             Why a session was refused, by its index in *sessions*.
@@ -151,8 +160,10 @@ class GroupCommitWriter:
         if self._waiting_bytes + size > self.max_waiting_bytes:
             raise StorageOverloadedError(f"{self._waiting} sessions are waiting for the database already")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(sessions, size, loop.create_future())
-        timer = loop.call_later(self.patience_s, self._give_up, waiting.done)
+        waiting = _Waiting(sessions, received_via, size, loop.create_future())
+        self._deadlines.append((loop.time() + self.patience_s, waiting.done))
+        if self._clock is None:
+            self._look_at_clock(loop)
         self._waiting += len(sessions)
         self._waiting_bytes += size
         self._queue.append(waiting)
@@ -160,14 +171,21 @@ class GroupCommitWriter:
         try:
             await waiting.done
         finally:
-            timer.cancel()
             self._waiting -= len(sessions)
             self._waiting_bytes -= size
         return waiting.refused
 
-    def _give_up(self, done: asyncio.Future[None]) -> None:
-        if not done.done():
-            done.set_exception(StorageTimeoutError(f"not stored within {self.patience_s:g} s"))
+    def _look_at_clock(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up what has waited too long. One timer for all: one for each would cost more than their queue."""
+        now = loop.time()
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0][0] <= now or deadlines[0][1].done()):
+            done = deadlines.popleft()[1]
+            if not done.done():
+                done.set_exception(StorageTimeoutError(f"not stored within {self.patience_s:g} s"))
+        self._clock = None
+        if deadlines:
+            self._clock = loop.call_at(min(deadlines[0][0], now + _CLOCK_S), self._look_at_clock, loop)
 
     async def _work(self, repository: SessionRepository) -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="m3w-writer") as thread:
@@ -220,9 +238,10 @@ class GroupCommitWriter:
         retry_s = 0.0
         while items:
             sessions = [waiting.sessions[index] for waiting, index in items]
+            received_via = [waiting.received_via for waiting, _ in items]
             started = time.perf_counter()
             try:
-                await loop.run_in_executor(thread, repository.upsert, sessions)
+                await loop.run_in_executor(thread, repository.upsert, sessions, received_via)
             except SessionRefusedError as error:
                 if len(items) == 1:
                     waiting, index = items[0]

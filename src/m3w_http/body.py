@@ -13,9 +13,24 @@ import falcon
 from falcon.asgi import Request
 
 from m3w_core import InvalidSessionError
-from m3w_http.errors import payload_too_large, unsupported_media_type
+from m3w_http.errors import BODY_CUT_SHORT, RequestError, payload_too_large, unsupported_media_type
 
 _GZIP = 16 + zlib.MAX_WBITS
+_PIECE_BYTES = 4096
+
+
+class NotUnpackedError(InvalidSessionError):
+    """
+    A body is no complete gzip stream though it claims to be.
+
+    Args:
+        message: What is wrong with it.
+        packed: The body as it came.
+    """
+
+    def __init__(self, message: str, packed: bytes) -> None:
+        super().__init__(f"Invalid request body: {message}")
+        self.packed = packed
 
 
 def check_content_type(req: Request, accepted: frozenset[str]) -> str:
@@ -48,34 +63,42 @@ async def read_body(req: Request, limit_bytes: int) -> bytes:
 
     Raises:
         RequestError: 413, if it is larger than *limit_bytes* before or after decompression; 415, if it is
-            compressed with anything but gzip.
-        InvalidSessionError: If it is no complete gzip stream though it claims to be.
+            compressed with anything but gzip; 400, if the client went away in the middle, which then sees nothing.
+        NotUnpackedError: If it is no complete gzip stream though it claims to be.
     """
     encoding = (req.get_header("Content-Encoding") or "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise unsupported_media_type("Content-Encoding must be gzip or identity")
-    if (req.content_length or 0) > limit_bytes:
+    announced = req.content_length or 0
+    if announced > limit_bytes:
         raise payload_too_large(limit_bytes)
-    body = bytearray()
-    async for chunk in req.stream:
-        body += chunk
-        if len(body) > limit_bytes:
-            raise payload_too_large(limit_bytes)
-    return bytes(body) if encoding == "identity" else _gunzip(bytes(body), limit_bytes)
+    # One byte more than allowed tells "too large" from "exactly at the limit".
+    body = await req.stream.read(limit_bytes + 1)
+    if len(body) > limit_bytes:
+        raise payload_too_large(limit_bytes)
+    if len(body) < announced:
+        raise RequestError(BODY_CUT_SHORT)
+    return body if encoding == "identity" else _gunzip(body, limit_bytes)
 
 
 def _gunzip(packed: bytes, limit_bytes: int) -> bytes:
-    body = b""
-    while packed:  # a stream may have several members
-        stream = zlib.decompressobj(_GZIP)
-        try:
-            # One byte more than allowed tells "too large" from "exactly at the limit".
-            body += stream.decompress(packed, limit_bytes + 1 - len(body))
-        except zlib.error:
-            raise InvalidSessionError("Invalid request body: not a gzip stream") from None
-        if len(body) > limit_bytes:
-            raise payload_too_large(limit_bytes)
-        if not stream.eof:
-            raise InvalidSessionError("Invalid request body: the gzip stream is cut short")
-        packed = stream.unused_data
-    return body
+    body = bytearray()
+    stream = None
+    # In pieces: zlib copies what it has left over after each member, and a body can be made of nothing but members.
+    for start in range(0, len(packed), _PIECE_BYTES):
+        piece = packed[start : start + _PIECE_BYTES]
+        while piece:
+            stream = stream or zlib.decompressobj(_GZIP)
+            try:
+                # One byte more than allowed tells "too large" from "exactly at the limit".
+                body += stream.decompress(piece, limit_bytes + 1 - len(body))
+            except zlib.error:
+                raise NotUnpackedError("not a gzip stream", packed) from None
+            if len(body) > limit_bytes:
+                raise payload_too_large(limit_bytes)
+            piece = stream.unused_data
+            if stream.eof:
+                stream = None
+    if stream is not None:
+        raise NotUnpackedError("the gzip stream is cut short", packed)
+    return bytes(body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from typing import Any
 
@@ -15,15 +14,12 @@ from falcon.asgi import Request, Response
 from m3w_core import GroupCommitWriter
 from m3w_http import logs
 from m3w_http.metrics import Metrics
-
-access_logger = logging.getLogger("m3w_http.access")
+from m3w_http.upkeep import Upkeep
 
 #: Probes come every few seconds and tell nothing.
 _NOT_LOGGED = frozenset({"/health", "/ready", "/metrics"})
 
 _METHODS = frozenset(falcon.HTTP_METHODS)
-
-_LINE = "%s %s - %d (%.0fms)"
 
 _SAMPLE_S = 1.0
 
@@ -51,26 +47,31 @@ class Observation:
         answer = req.context.answer
         if answer is not None and status < 500:
             self.metrics.payload_rejected(answer.code, answer.details)
-        if access_logger.isEnabledFor(logging.INFO) and req.uri_template not in _NOT_LOGGED:
-            path = req.path if req.path.isprintable() else ascii(req.path)
-            values = (req.method, path[:200], status, seconds * 1000)
-            # Not info(), which looks for the line of code that called it.
-            access_logger.handle(
-                logging.LogRecord(access_logger.name, logging.INFO, __file__, 0, _LINE, values, None)
-            )
+        if req.uri_template not in _NOT_LOGGED:
+            logs.request_finished(req.method, req.path, status, seconds)
 
 
 @define(eq=False)
 class Lifespan:
-    """Runs the writer for as long as the server serves; on shutdown it writes what it has accepted."""
+    """
+    Runs the writer for as long as the server serves; on shutdown it writes what it has accepted.
+
+    Args:
+        writer: Of sessions.
+        metrics: Is told of the process every now and then.
+        upkeep: Of keys and rejected payloads; None where there is none.
+    """
 
     writer: GroupCommitWriter
     metrics: Metrics
+    upkeep: Upkeep | None = None
     _sampling: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def process_startup(self, scope: Any, event: Any) -> None:
-        """Start the writer."""
+        """Start the writer, and know the keys."""
         await self.writer.__aenter__()
+        if self.upkeep is not None:
+            await self.upkeep.start()
         self._sampling = asyncio.create_task(self._sample())
 
     async def process_shutdown(self, scope: Any, event: Any) -> None:
@@ -80,6 +81,9 @@ class Lifespan:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sampling
         await self.writer.__aexit__(None, None, None)
+        if self.upkeep is not None:
+            await self.upkeep.stop()
+        self.metrics.hand_on()
 
     async def _sample(self) -> None:
         while True:

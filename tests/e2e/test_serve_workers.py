@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -49,6 +51,18 @@ def running_backend(server, _migrated_template):
         yield backend.until_ready()
 
 
+def test_a_request_that_trickles_is_cut_off(running_backend):
+    """
+    A worker looks at the clock by itself; what a connection may cost is in tests/integration/test_protocol.py.
+    """
+    address = urlsplit(running_backend.url)
+    with closing(socket.create_connection((address.hostname, address.port), PATIENCE_S)) as slow:
+        slow.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n")
+        answer = slow.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
 @pytest.fixture
 def own_backend(migrated_database):
     with Backend(("--workers", 2), on(migrated_database)) as backend:
@@ -66,6 +80,11 @@ def test_metrics_are_the_sum_over_all_workers(running_backend):
         with only(backend, worker):
             for n in range(posts):
                 assert backend.post(a_payload(sessionId=f"{worker.pid}-{n}")) == 200
+    # What one of them has counted, the other can tell within a second.
+    until(
+        lambda: backend.metrics()["sessions_ingested_total"] == before["sessions_ingested_total"] + 5,
+        "5 sessions",
+    )
     values = []
     for worker in (first, second):
         with only(backend, worker):
@@ -147,13 +166,14 @@ def test_bodies_on_the_wire(running_backend):
 
 def test_nothing_outlives_a_parent_that_is_killed(own_backend):
     """
-    The workers notice, finish, and free the port.
+    The workers and the housekeeper notice, finish, and free the port.
     """
-    workers = own_backend.children()
+    workers = own_backend.workers
+    processes = own_backend.children()
     own_backend.process.kill()
     own_backend.process.wait()
 
-    assert len(workers) == 2
+    assert (len(workers), len(processes)) == (2, 3)
     assert own_backend.left_over(PATIENCE_S) == []
     with pytest.raises(ConnectionRefusedError):
         own_backend.get("/health")
@@ -176,7 +196,9 @@ def test_what_is_under_way_is_finished_when_it_stops(own_backend, migrated_datab
     with closing(connect(migrated_database)) as blocker, ThreadPoolExecutor(1) as pool:
         blocker.run("BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
         answer = pool.submit(own_backend.post, a_payload(sessionId="under way"))
-        until(lambda: blocker.run("SELECT 1 FROM pg_locks WHERE NOT granted"), "the request to wait")
+        # The housekeeper may wait too, but only to read.
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"
+        until(lambda: blocker.run(waiting), "the request to wait")
         own_backend.children()
         own_backend.process.terminate()
         until(refused, "the port to be closed", patience_s=4)
