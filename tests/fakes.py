@@ -23,12 +23,12 @@ class FakeSessionRepository:
     _stored: dict[str, StoredSession] = field(factory=dict)
     _timelines: dict[str, dict[tuple[int, str], TimelineEntry]] = field(factory=dict)
 
-    def upsert(self, sessions: Sequence[Session]) -> None:
+    def upsert(self, sessions: Sequence[Session], received_via: Sequence[str | None] | None = None) -> None:
         if self.before_upsert is not None:
             self.before_upsert(sessions)
         self.batches.append(list(sessions))
         now = datetime.now(UTC)
-        for session in sessions:
+        for session, via in zip(sessions, received_via or [None] * len(sessions), strict=True):
             timeline = self._timelines.setdefault(session.session_id, {})
             for entry in session.timeline_events:
                 timeline.setdefault((entry.timestamp_ms, entry.playback_state), entry)
@@ -39,6 +39,7 @@ class FakeSessionRepository:
                     created_at=known.created_at if known else now,
                     received_at=now,
                     event_at=_event_at(session.timestamp, now),
+                    received_via=via,
                 )
 
     def get(self, session_id: str) -> StoredSession | None:

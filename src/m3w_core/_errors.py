@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ssl
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from pg8000.exceptions import DatabaseError, Error
@@ -49,6 +51,15 @@ def translate(exc: Exception) -> StorageError:
         reason = getattr(exc, "verify_message", None) or exc
         return StorageConfigurationError(f"the server's certificate is not trusted: {reason}")
     return StorageUnavailableError(_text(exc))
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Raise m3w_core's exceptions instead of the driver's, for the length of a ``with`` block."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
 
 
 def _kind(sqlstate: str) -> type[StorageError]:

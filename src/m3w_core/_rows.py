@@ -8,12 +8,16 @@ cheaper than a parameter for each value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 import orjson
 from cattrs import Converter
+from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
+from m3w_core._convert import has_rule
 from m3w_core.model import Session, StoredSession, TimelineEntry
 from m3w_core.validation import float32
 
@@ -39,6 +43,13 @@ SESSION_COLUMNS = {
     "connection_type": "text",
     "extra": "jsonb",
 }
+#: What the server adds; the names are the attributes' of `StoredSession`.
+RECEPTION_COLUMNS = {
+    "created_at": "timestamptz",
+    "received_at": "timestamptz",
+    "event_at": "timestamptz",
+    "received_via": "text",
+}
 TIMELINE_COLUMNS = {
     "session_id": "text",
     "timestamp_ms": "bigint",
@@ -53,7 +64,9 @@ TIMELINE_COLUMNS = {
 }
 
 _converter = Converter()
-_session_row = make_dict_unstructure_fn(
+# Numbers and text go as they are; otherwise each would cost a call.
+_converter.register_unstructure_hook_func(has_rule, identity)
+session_row = make_dict_unstructure_fn(
     Session,
     _converter,
     timeline_events=override(omit=True),
@@ -63,18 +76,36 @@ _session_row = make_dict_unstructure_fn(
 _entry_row = make_dict_unstructure_fn(TimelineEntry, _converter)
 
 
-def encode_sessions(sessions: Iterable[Session]) -> str:
+def encode_sessions(
+    sessions: Iterable[Session],
+    received_via: Iterable[str | None] | None = None,
+    received_at: Iterable[datetime | None] | None = None,
+) -> str:
     """
     Encode the rows of one upsert: of each session the newest summary, sorted by session ID.
 
     One statement cannot update a row twice; and writers that lock rows in one order cannot deadlock.
+
+    Args:
+        sessions: In the order of arrival.
+        received_via: The name of the key that each came with.
+        received_at: When each came, where that is not now.
     """
-    newest: dict[str, Session] = {}
-    for session in sessions:
+    newest: dict[str, tuple[Session, str | None, datetime | None]] = {}
+    for arrived in zip(sessions, received_via or repeat(None), received_at or repeat(None), strict=False):
+        session = arrived[0]
         known = newest.get(session.session_id)
-        if known is None or known.timestamp <= session.timestamp:
-            newest[session.session_id] = session
-    return _encode([_session_row(newest[session_id]) for session_id in sorted(newest)])
+        if known is None or known[0].timestamp <= session.timestamp:
+            newest[session.session_id] = arrived
+    rows = []
+    for session_id in sorted(newest):
+        session, via, at = newest[session_id]
+        row = session_row(session)
+        row["received_via"] = via
+        if at is not None:
+            row["received_at"] = at
+        rows.append(row)
+    return _encode(rows)
 
 
 def encode_timeline(sessions: Iterable[Session]) -> str | None:
@@ -97,7 +128,7 @@ def stored_session(row: Sequence[Any], timeline: Iterable[Sequence[Any]]) -> Sto
     Make a session of its row and the rows of its timeline.
 
     Args:
-        row: The values of `SESSION_COLUMNS`, then ``created_at``, ``received_at`` and ``event_at``.
+        row: The values of `SESSION_COLUMNS`, then those of `RECEPTION_COLUMNS`.
         timeline: The values of `TIMELINE_COLUMNS` for each entry, oldest first.
     """
     values = dict(zip(SESSION_COLUMNS, row, strict=False))
@@ -113,5 +144,5 @@ def stored_session(row: Sequence[Any], timeline: Iterable[Sequence[Any]]) -> Sto
             for entry in entries
         ),
     )
-    created_at, received_at, event_at = row[len(SESSION_COLUMNS) :]
-    return StoredSession(session=session, created_at=created_at, received_at=received_at, event_at=event_at)
+    reception = dict(zip(RECEPTION_COLUMNS, row[len(SESSION_COLUMNS) :], strict=True))
+    return StoredSession(session=session, **reception)

@@ -7,11 +7,18 @@ A bad summary is reported and never fails its neighbours; only a body that is no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 
-from m3w_core._convert import decode, parse_session, refuse_rounded, session_from_json
+from m3w_core._convert import (
+    decode,
+    parse_session,
+    refuse_rounded,
+    rounded_integers,
+    session_from_json,
+)
 from m3w_core.exceptions import BatchTooLargeError, InvalidSessionError
 from m3w_core.model import Session
 
@@ -30,11 +37,13 @@ class RejectedSummary:
         index: Its place in the body, from 0.
         session_id: What it gives as its ``sessionId``, if that is a string.
         error: What is wrong with it.
+        item: What stands there: a line as it came, or an item of an array decoded.
     """
 
     index: int
     session_id: str | None
     error: InvalidSessionError
+    item: Any = field(default=None, repr=False)
 
 
 @define
@@ -65,10 +74,14 @@ def parse_array(body: bytes) -> Batch:
     if type(payloads) is not list:
         raise InvalidSessionError("Invalid request body: must be a JSON array")
 
+    @cache
+    def rounded() -> frozenset[float]:
+        return rounded_integers(body)
+
     def parse(payload: Any) -> Session:
         session = session_from_json(payload)
         if session.extra:
-            refuse_rounded(session, body)
+            refuse_rounded(session, rounded())
         return session
 
     return _batch(payloads, parse, lambda payload: payload)
@@ -101,7 +114,7 @@ def _batch(items: Sequence[_T], parse: Callable[[_T], Session], payload_of: Call
             payload = payload_of(item)
             session_id = payload.get("sessionId") if isinstance(payload, dict) else None
             batch.rejected.append(
-                RejectedSummary(index, session_id if isinstance(session_id, str) else None, error)
+                RejectedSummary(index, session_id if isinstance(session_id, str) else None, error, item)
             )
     return batch
 

@@ -49,6 +49,10 @@ class SettingsError(M3WError):
     """A setting has a value that cannot work; the message names the variable and what is expected."""
 
 
+class KeyNameError(M3WError):
+    """No stored key has this name, or none can get it; the message says what to do."""
+
+
 class StorageError(M3WError):
     """
     The database did not take it. Whether a retry can help is told by the subclass.

@@ -19,7 +19,7 @@ from pg8000.native import Connection, identifier, literal
 from scramp import ScramException
 from scramp.core import saslprep  # in 1.4.5 too
 
-from m3w_core._errors import DRIVER_ERRORS, translate
+from m3w_core._errors import DRIVER_ERRORS, translate, translating
 from m3w_core.migrations import LOCK_KEY
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 _RACES = ("42710", "23505", "XX000")
 _ATTEMPTS = 10
 
-# Several statements sent as one are one transaction, which the lock belongs to.
+# Several statements sent as one are one transaction, which the lock belongs to. Compiling a dashboard's query takes
+# longer than running it.
 _MAKE_ROLE = """
 SELECT pg_advisory_xact_lock({lock});
 DO $body$ BEGIN
@@ -46,6 +47,27 @@ DO $body$ BEGIN
 END $body$;
 ALTER ROLE {role} LOGIN PASSWORD {verifier};
 ALTER ROLE {role} SET default_transaction_read_only = on;
+ALTER ROLE {role} SET jit = off;
+"""
+
+# Keys' digests, and what clients have sent: dashboards need neither. The view rejections is there to be counted.
+PRIVATE_TABLES: Final = ("api_keys", "rejected_payloads")
+
+# Every table that is made can be read by the role at first, see the end of _GRANT.
+_HIDE = """
+SELECT pg_advisory_xact_lock({lock});
+DO $body$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN
+        SELECT oid FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relname IN ({private})
+            AND has_any_column_privilege({name}, oid, 'SELECT') AND pg_has_role(relowner, 'USAGE')
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM {role}', relation);
+    END LOOP;
+END $body$;
 """
 
 # Only what is missing is granted, and only on what is ours to grant: a schema may hold tables of others.
@@ -66,6 +88,7 @@ BEGIN
         SELECT oid FROM pg_class
         WHERE relnamespace = to_regnamespace(quote_ident(schema))
             AND relkind IN ('r', 'p', 'v', 'm')
+            AND relname NOT IN ({private})
             AND pg_has_role(relowner, 'USAGE')
             AND NOT has_table_privilege({name}, oid, 'SELECT')
     LOOP
@@ -76,9 +99,34 @@ END $body$;
 """
 
 
+def hide_private_tables(connection: Connection, *, role: str = GRAFANA_ROLE) -> None:
+    """
+    Take from a role what it may not read, if there is such a role: it could since the migration that made the tables.
+
+    Args:
+        connection: To a migrated database, as the user that owns the tables, in no transaction.
+        role: Its name.
+
+    Raises:
+        StorageUnavailableError: If the database does not answer.
+    """
+    with translating():
+        if connection.run("SELECT FROM pg_roles WHERE rolname = :role", role=role):
+            _run(connection, _HIDE.format(**_words(role)), f"{role} may be able to read API keys' digests")
+
+
+def _words(role: str) -> dict[str, object]:
+    return {
+        "lock": LOCK_KEY,
+        "role": identifier(role),
+        "name": literal(role),
+        "private": ", ".join(map(literal, PRIVATE_TABLES)),
+    }
+
+
 def ensure_grafana_role(connection: Connection, password: str, *, role: str = GRAFANA_ROLE) -> None:
     """
-    Let a role log in with a password and read all that migrations have made, and will make.
+    Let a role log in with a password and read all that migrations have made, and will make, but `PRIVATE_TABLES`.
 
     Where the user of the connection may not make roles, a warning is logged that says what to do: without
     Grafana the backend still takes sessions.
@@ -91,7 +139,8 @@ def ensure_grafana_role(connection: Connection, password: str, *, role: str = GR
     Raises:
         StorageUnavailableError: If the database does not answer.
     """
-    words = {"lock": LOCK_KEY, "role": identifier(role), "name": literal(role)}
+    words = _words(role)
+    hide_private_tables(connection, role=role)
     try:
         _make_role(connection, _MAKE_ROLE.format(verifier=literal(_scram_verifier(password)), **words), role)
         if connection.run("SELECT FROM pg_roles WHERE rolname = :role", role=role):

@@ -149,6 +149,14 @@ def status(connection: Connection, *, directory: Traversable | None = None) -> l
     return rows
 
 
+# A regrole is written as an identifier, quoted where it has to be.
+_OTHER_OWNER = """
+SELECT relowner::regrole::text FROM pg_class
+WHERE oid = to_regclass('m3w_migrations') AND relowner <> current_user::regrole
+    AND pg_has_role(relowner, 'MEMBER')
+"""
+
+
 def apply(
     connection: Connection,
     *,
@@ -204,11 +212,20 @@ def _apply_next(
             kotlin_version = None
             if migration.version == 1:
                 kotlin_version = _adoption.find_kotlin_version(connection)
+            else:
+                _become_owner(connection)
             if kotlin_version is None:
                 connection.run(migration.sql)
             else:
                 _adoption.adopt(connection, kotlin_version, migration.sql, directory, log)
         return migration
+
+
+def _become_owner(connection: Connection) -> None:
+    # Adopted tables stay with their owner, whoever migrates; what is added later belongs to the same role, or
+    # the backend could not use it.
+    for (owner,) in connection.run(_OTHER_OWNER):
+        connection.run(f"SET LOCAL ROLE {owner}")
 
 
 def _require_supported_server(connection: Connection) -> None:

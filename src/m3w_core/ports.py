@@ -19,7 +19,7 @@ class SessionRepository(Protocol):
     The methods block and may be called from one thread at a time.
     """
 
-    def upsert(self, sessions: Sequence[Session]) -> None:
+    def upsert(self, sessions: Sequence[Session], received_via: Sequence[str | None] | None = None) -> None:
         """
         Store summaries, all or none of them; when it returns they are durable.
 
@@ -29,6 +29,8 @@ class SessionRepository(Protocol):
 
         Args:
             sessions: In the order of arrival, which decides between equal timestamps; IDs may repeat.
+            received_via: For each of them the name of the API key that it came with; it is kept with the
+                summary.
 
         Raises:
             SessionRefusedError: If one of them cannot be stored for what it holds. None was stored.

@@ -7,7 +7,7 @@ used, and again after an error: whatever went wrong on a connection, its state i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
@@ -19,6 +19,7 @@ from pg8000.native import Connection, PreparedStatement
 from m3w_core._connect import open_connection
 from m3w_core._errors import DRIVER_ERRORS, translate
 from m3w_core._rows import (
+    RECEPTION_COLUMNS,
     SESSION_COLUMNS,
     TIMELINE_COLUMNS,
     encode_sessions,
@@ -33,7 +34,7 @@ _T = TypeVar("_T")
 _JSONB_OID = 3802
 
 
-def _names(columns: dict[str, str], prefix: str = "") -> str:
+def _names(columns: Iterable[str], prefix: str = "") -> str:
     return ", ".join(f"{prefix}{name}" for name in columns)
 
 
@@ -41,15 +42,41 @@ def _typed(columns: dict[str, str]) -> str:
     return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
-_CHANGED = [name for name in (*SESSION_COLUMNS, "received_at", "event_at") if name != "session_id"]
+_SENT = SESSION_COLUMNS | {"received_via": "text"}
+_CHANGED = [name for name in (*_SENT, "received_at", "event_at") if name != "session_id"]
+
+
+def _earlier(function: str, column: str) -> str:
+    # The rollup must find the hours that the row was counted in before. One that is replaced within 45 s, as
+    # heartbeats are, never was: see migrations/V4. Both functions pass over nulls.
+    return f"""CASE
+        WHEN EXCLUDED.received_at - sessions.received_at BETWEEN interval '0' AND interval '45 seconds'
+        THEN sessions.{column}
+        ELSE {function}(sessions.{column}, sessions.event_at)
+    END"""
+
 
 # What Citus allows in DO UPDATE is immutable expressions: now() reaches it as EXCLUDED's column default.
-UPSERT_SESSIONS = f"""
-INSERT INTO sessions ({_names(SESSION_COLUMNS)}, event_at)
-SELECT {_names(SESSION_COLUMNS, "r.")}, m3w_event_at(r.timestamp, now())
-FROM json_to_recordset(CAST(:rows AS json)) AS r({_typed(SESSION_COLUMNS)})
-ON CONFLICT (session_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _CHANGED)}
+_NEWEST_WINS = f"""
+ON CONFLICT (session_id) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _CHANGED)},
+    earlier_event_at_min = {_earlier("least", "earlier_event_at_min")},
+    earlier_event_at_max = {_earlier("greatest", "earlier_event_at_max")}
 WHERE sessions.timestamp <= EXCLUDED.timestamp
+"""
+
+UPSERT_SESSIONS = f"""
+INSERT INTO sessions ({_names(_SENT)}, event_at)
+SELECT {_names(_SENT, "r.")}, m3w_event_at(r.timestamp, now())
+FROM json_to_recordset(CAST(:rows AS json)) AS r({_typed(_SENT)})
+{_NEWEST_WINS}
+"""
+
+#: The same for summaries that came at another time than now, which each row tells.
+UPSERT_EARLIER_SESSIONS = f"""
+INSERT INTO sessions ({_names(_SENT)}, received_at, created_at, event_at)
+SELECT {_names(_SENT, "r.")}, r.received_at, r.received_at, m3w_event_at(r.timestamp, r.received_at)
+FROM json_to_recordset(CAST(:rows AS json)) AS r({_typed(_SENT)}, received_at timestamptz)
+{_NEWEST_WINS}
 """
 
 INSERT_TIMELINE = f"""
@@ -59,7 +86,7 @@ FROM json_to_recordset(CAST(:rows AS json)) AS r({_typed(TIMELINE_COLUMNS)})
 ON CONFLICT DO NOTHING
 """
 
-_SELECT_SESSIONS = f"SELECT {_names(SESSION_COLUMNS)}, created_at, received_at, event_at FROM sessions"
+_SELECT_SESSIONS = f"SELECT {_names(SESSION_COLUMNS)}, {_names(RECEPTION_COLUMNS)} FROM sessions"
 _SELECT_SESSION = f"{_SELECT_SESSIONS} WHERE session_id = :session_id"
 _SELECT_RECEIVED_SINCE = f"""
 {_SELECT_SESSIONS} WHERE received_at >= :moment ORDER BY received_at DESC, session_id DESC LIMIT :limit
@@ -102,9 +129,9 @@ class PostgresSessionRepository:
     statement_timeout_s: float = field(default=5.0, kw_only=True)
     _prepared: _Prepared | None = field(default=None, init=False, repr=False)
 
-    def upsert(self, sessions: Sequence[Session]) -> None:
+    def upsert(self, sessions: Sequence[Session], received_via: Sequence[str | None] | None = None) -> None:
         """Store summaries in one transaction, see `SessionRepository.upsert`."""
-        rows = encode_sessions(sessions)
+        rows = encode_sessions(sessions, received_via)
         entries = encode_timeline(sessions)
 
         def store(prepared: _Prepared) -> None:

@@ -17,7 +17,7 @@ from m3w_core._connect import open_connection
 from m3w_core._errors import DRIVER_ERRORS, translate
 from m3w_core.database_url import DatabaseSettings
 from m3w_core.exceptions import StorageConfigurationError, StorageUnavailableError
-from m3w_core.grafana_role import ensure_grafana_role
+from m3w_core.grafana_role import ensure_grafana_role, hide_private_tables
 
 _CONNECT_TIMEOUT_S = 2.0
 _PROBE_TIMEOUT_S = 2.0
@@ -70,6 +70,7 @@ def migrate(
     """
     with connected(database) as connection:
         migrations.apply(connection, log=log)
+        hide_private_tables(connection)
         if grafana_password is not None:
             ensure_grafana_role(connection, grafana_password)
 

@@ -154,6 +154,7 @@ def show(ctx: click.Context, session_id: str, data_dir: Path | None, *, as_json:
         "created at": _moment(stored.created_at),
         "received at": _moment(stored.received_at),
         "event at": _moment(stored.event_at),
+        "received via": stored.received_via,
     }
     for name, value in payload.items():
         text = "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()

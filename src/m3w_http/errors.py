@@ -67,6 +67,26 @@ class RequestError(M3WError):
 
 
 INVALID_API_KEY = Answer(HTTPStatus.UNAUTHORIZED, "INVALID_API_KEY", "Invalid or missing API Key")
+INVALID_METRICS_TOKEN = Answer(
+    HTTPStatus.UNAUTHORIZED,
+    "INVALID_METRICS_TOKEN",
+    "Invalid or missing token",
+    headers={"WWW-Authenticate": 'Bearer realm="metrics"'},
+)
+INVALID_HTTP = Answer(HTTPStatus.BAD_REQUEST, "INVALID_SCHEMA", "Invalid HTTP request")
+BODY_CUT_SHORT = Answer(HTTPStatus.BAD_REQUEST, "INVALID_SCHEMA", "The body ended too early")
+REQUEST_TIMEOUT = Answer(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "REQUEST_TIMEOUT",
+    "The request did not arrive in time",
+    headers={"Retry-After": "5"},
+)
+REQUEST_HEAD_TOO_LARGE = Answer(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "The headers are too large"
+)
+TOO_MANY_CONNECTIONS = Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE, "SERVER_BUSY", "Too many connections", headers={"Retry-After": "5"}
+)
 INTERNAL_ERROR = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Unexpected server error")
 
 _HTTP_ERRORS = {

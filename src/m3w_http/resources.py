@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from operator import itemgetter
 
 import orjson
@@ -11,16 +12,21 @@ from falcon.asgi import Request, Response
 from m3w_core import (
     ApiKeys,
     GroupCommitWriter,
+    InvalidSessionError,
+    SessionRefusedError,
     StorageUnavailableError,
     parse_array,
     parse_lines,
     parse_session,
 )
+from m3w_core.auth import digest
+from m3w_core.rejected import RejectedQueue
 from m3w_http.body import check_content_type, read_body
-from m3w_http.errors import INVALID_API_KEY, RequestError, answer_for
+from m3w_http.errors import INVALID_API_KEY, INVALID_METRICS_TOKEN, RequestError, answer_for
 from m3w_http.metrics import Metrics
 from m3w_http.rate_limits import RequestLimit, WrongKeyLimit
 from m3w_http.readiness import Readiness
+from m3w_http.rejections import keep_body, keep_items
 
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _JSON_ONLY = frozenset({_JSON})
@@ -37,31 +43,44 @@ class Gate:
 
     Args:
         api_keys: The keys that are known.
-        request_limit: For senders with a right key.
+        request_limit: For senders with a right key; None is no limit.
         wrong_key_limit: For all others.
     """
 
     api_keys: ApiKeys
-    request_limit: RequestLimit
+    request_limit: RequestLimit | None
     wrong_key_limit: WrongKeyLimit = field(factory=WrongKeyLimit)
 
-    def admit(self, req: Request) -> str:
+    def use_keys(self, api_keys: ApiKeys) -> None:
+        """Go by other keys from now on."""
+        self.api_keys = api_keys
+
+    def admit(self, req: Request, route: str) -> str:
         """
         Let a request in; its body has not been looked at yet.
+
+        Args:
+            req: The request.
+            route: What it wants, one of `m3w_core.auth.ROUTES`.
 
         Returns:
             The name of its API key.
 
         Raises:
-            RequestError: 401, if the key is missing or wrong; 429, if there were too many.
+            RequestError: 401, if the key is missing, wrong or not for this route; 429, if there were too many of
+                those.
+            StorageUnavailableError: If the key may be one that has not been read from the database yet.
         """
         address = req.remote_addr
         self.wrong_key_limit.check(address)
-        name = self.api_keys.identify(req.get_header("X-API-Key"))
+        given = req.get_header("X-API-Key")
+        name = self.api_keys.identify(given, route)
         if name is None:
+            if given is not None and not self.api_keys.is_complete:
+                # A 401 would have the SDK delete the session of a key that is right.
+                raise StorageUnavailableError("the stored API keys have not been read yet")
             self.wrong_key_limit.count(address)
             raise RequestError(INVALID_API_KEY)
-        self.request_limit.check(name, address)
         return name
 
 
@@ -71,21 +90,28 @@ class SessionsResource:
 
     gate: Gate
     writer: GroupCommitWriter
+    rejected: RejectedQueue
     metrics: Metrics
     max_body_bytes: int
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Store the summary in the body; the answer comes after the commit."""
-        self.gate.admit(req)
+        key_name = self.gate.admit(req, "sessions")
+        if (limit := self.gate.request_limit) is not None:
+            await limit.check(key_name, req.remote_addr)
         check_content_type(req, _JSON_ONLY)
-        body = await read_body(req, self.max_body_bytes)
-        session = parse_session(body)
+        body = b""
         try:
-            await self.writer.write(session, size=len(body))
+            body = await read_body(req, self.max_body_bytes)
+            session = parse_session(body)
+            await self.writer.write(session, size=len(body), received_via=key_name)
+        except (InvalidSessionError, SessionRefusedError) as error:
+            keep_body(self.rejected, error, body, key_name=key_name, route=req.path)
+            raise
         except StorageUnavailableError:
             self.metrics.failed.inc()
             raise
-        self.metrics.ingested.inc()
+        self.metrics.stored(key_name)
         resp.data = b'{"status":"success","sessionId":%b}' % orjson.dumps(session.session_id)
 
 
@@ -95,16 +121,27 @@ class BatchResource:
 
     gate: Gate
     writer: GroupCommitWriter
+    rejected: RejectedQueue
     metrics: Metrics
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Store all that are valid; the answer comes after the commit and names the others."""
-        self.gate.admit(req)
+        key_name = self.gate.admit(req, "batch")
+        if (limit := self.gate.request_limit) is not None:
+            await limit.check(key_name, req.remote_addr)
         media_type = check_content_type(req, _JSON_OR_LINES)
-        body = await read_body(req, MAX_BATCH_BYTES)
-        batch = parse_lines(body) if media_type == _LINES else parse_array(body)
+        body = b""
         try:
-            refused = await self.writer.write_all(batch.sessions, size=len(body))
+            body = await read_body(req, MAX_BATCH_BYTES)
+            batch = parse_lines(body) if media_type == _LINES else parse_array(body)
+        except InvalidSessionError as error:
+            keep_body(self.rejected, error, body, key_name=key_name, route=req.path, media_type=media_type)
+            raise
+        if limit is not None:
+            # One of them was counted when the request came.
+            await limit.count(key_name, req.remote_addr, len(batch.sessions) + len(batch.rejected) - 1)
+        try:
+            refused = await self.writer.write_all(batch.sessions, size=len(body), received_via=key_name)
         except StorageUnavailableError:
             self.metrics.failed.inc(len(batch.sessions))
             raise
@@ -114,7 +151,9 @@ class BatchResource:
             for place, error in refused.items()
         ]
         accepted = len(batch.sessions) - len(refused)
-        self.metrics.ingested.inc(accepted)
+        self.metrics.stored(key_name, accepted)
+        if rejected:
+            keep_items(self.rejected, body, batch, refused, key_name=key_name, route=req.path)
         for _, _, answer in rejected:
             self.metrics.payload_rejected(answer.code, answer.details)
         resp.data = orjson.dumps(
@@ -155,11 +194,24 @@ class ReadyResource:
 
 @define(eq=False)
 class MetricsResource:
-    """``GET /metrics``: Prometheus' text format."""
+    """``GET /metrics``: Prometheus' text format, for whoever has the token where there is one."""
 
     metrics: Metrics
+    token: str | None
+    _wrong_token_limit: WrongKeyLimit = field(factory=WrongKeyLimit, init=False)
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Answer with the sum over all workers."""
+        """Answer with the sum over all workers, or 401."""
+        if self.token is not None:
+            self._check(req, self.token)
         resp.content_type = "text/plain; version=0.0.4; charset=utf-8"
         resp.data = self.metrics.render()
+
+    def _check(self, req: Request, token: str) -> None:
+        # Not the limit of the API's keys: a scraper with an old token must not lock out the apps of its network.
+        self._wrong_token_limit.check(req.remote_addr)
+        scheme, _, given = (req.get_header("Authorization") or "").partition(" ")
+        # Digests, whose comparison does not tell how long the token is either.
+        if scheme.lower() != "bearer" or not compare_digest(digest(given.strip()), digest(token)):
+            self._wrong_token_limit.count(req.remote_addr)
+            raise RequestError(INVALID_METRICS_TOKEN)

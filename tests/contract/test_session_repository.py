@@ -14,7 +14,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m3w_core import PostgresSessionRepository, Session, session_from_dict
+from m3w_core import KNOWN_FIELDS, PostgresSessionRepository, Session, session_from_dict
 from m3w_core.validation import float32
 from tests.factories import TIMESTAMP_MS, a_session, an_entry
 from tests.fakes import FakeSessionRepository
@@ -69,6 +69,19 @@ def test_an_unknown_session_is_none(repository):
     Nothing was stored, so nothing is found.
     """
     assert repository.get("s-1") is None
+
+
+def test_the_name_of_the_key_is_kept_with_the_newest_summary(repository):
+    """
+    That of the summary which is stored, within a batch and after it; none where none is told.
+    """
+    sessions = [a_session("a", timestamp=2), a_session("a", timestamp=1), a_session("b", timestamp=1)]
+    repository.upsert(sessions, ["phone", "tv", "tv"])
+    repository.upsert([a_session("a", timestamp=1), a_session("b", timestamp=2)], ["late", "backfill"])
+    repository.upsert([a_session("c")])
+
+    names = [stored(repository, session_id).received_via for session_id in ("a", "b", "c")]
+    assert names == ["phone", "backfill", None]
 
 
 def test_same_summary_twice_changes_nothing(repository):
@@ -226,6 +239,7 @@ def test_it_may_be_called_from_one_thread_after_another(repository):
 
 
 _name = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
+_own_name = _name.filter(lambda name: name not in KNOWN_FIELDS)
 _json = st.recursive(
     st.none()
     | st.booleans()
@@ -238,7 +252,7 @@ _json = st.recursive(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(extra=st.dictionaries(_name, _json, max_size=4), ratio=st.none() | st.floats(0, 1))
+@given(extra=st.dictionaries(_own_name, _json, max_size=4), ratio=st.none() | st.floats(0, 1))
 def test_whatever_validation_lets_through_reads_back_equal(repository, extra, ratio):
     """
     PostgreSQL has rules of its own for JSON and floats; none of them may show.

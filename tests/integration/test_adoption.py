@@ -130,7 +130,11 @@ def test_the_owners_indexes_are_in_nobodys_way(connection: Connection) -> None:
         "sessions_event_at_idx",
         "sessions_pkey",
         "sessions_received_at_idx",
-    } == {name for kind, name, *_ in schema(connection) if kind == "index"}
+    } == {
+        name
+        for kind, name, *_ in schema(connection)
+        if kind == "index" and name.startswith(("m3w_", "session"))
+    }
 
 
 def test_owner_and_readers_keep_their_rights(connection: Connection, database: DatabaseSettings) -> None:
@@ -148,8 +152,8 @@ def test_owner_and_readers_keep_their_rights(connection: Connection, database: D
     try:
         migrate(connection)
         owners = connection.run(
-            "SELECT relname, relowner::regrole::text FROM pg_class WHERE relkind = 'r' AND relname ~ "
-            "'^(m3w|session)'"
+            "SELECT DISTINCT relowner::regrole::text FROM pg_class"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
         )
         rights = connection.run(
             f"SELECT has_table_privilege('{reader}', name, right_) FROM (VALUES ('sessions', 'SELECT'),"
@@ -161,7 +165,7 @@ def test_owner_and_readers_keep_their_rights(connection: Connection, database: D
     finally:
         connection.run(f"RESET ROLE; DROP OWNED BY {owner}, {reader}; DROP ROLE {owner}, {reader}")
 
-    assert [["m3w_migrations", owner], ["session_timeline", owner], ["sessions", owner]] == sorted(owners)
+    assert [[owner]] == owners
     assert [[True], [False], [True], [False]] == rights
 
 

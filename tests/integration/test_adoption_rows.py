@@ -42,6 +42,9 @@ def test_every_value_of_a_session_is_kept(connection: Connection, version: int) 
             "received_at": CREATED_AT,
             "event_at": datetime(2026, 2, 15, 10, 0, 45, tzinfo=UTC),
             "extra": None,
+            "received_via": None,
+            "earlier_event_at_min": None,
+            "earlier_event_at_max": None,
         }
     ] == read(connection, "sessions")
 

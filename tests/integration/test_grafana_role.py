@@ -22,10 +22,10 @@ from attrs import evolve
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
-from m3w_core import migrations
+from m3w_core import migrations, startup
 from m3w_core.database_url import DatabaseSettings
 from m3w_core.exceptions import StorageConfigurationError
-from m3w_core.grafana_role import ensure_grafana_role
+from m3w_core.grafana_role import PRIVATE_TABLES, ensure_grafana_role, hide_private_tables
 from tests._databases import connect, new_database
 
 PASSWORD = "reads only"
@@ -97,14 +97,67 @@ def test_the_role_can_read_every_table(
     owner: Connection, emptied_database: DatabaseSettings, role: str
 ) -> None:
     """
-    Dashboards see all there is.
+    Dashboards see all there is but what is private.
     """
     ensure_grafana_role(owner, PASSWORD, role=role)
 
+    readable = [name for name in tables(owner) if name not in PRIVATE_TABLES]
     with closing(reader(emptied_database, role)) as grafana:
-        counts = {name: grafana.run(f"SELECT count(*) FROM {name}") for name in tables(owner)}
+        counts = {name: grafana.run(f"SELECT count(*) FROM {name}") for name in readable}
     assert counts["sessions"] == [[0]]
     assert counts["session_timeline"] == [[0]]
+    assert counts["rejections"] == [[0]]
+
+
+@pytest.mark.parametrize("table", ["api_keys", "rejected_payloads"])
+def test_the_role_can_read_neither_keys_nor_payloads(
+    owner: Connection, emptied_database: DatabaseSettings, role: str, table: str
+) -> None:
+    """
+    A table that is made after the role can be read by it, so it is taken away again with each migration.
+    """
+    ensure_grafana_role(owner, PASSWORD, role=role)
+    owner.run(f"GRANT SELECT ON {table} TO {role}")  # as the default privileges of the first release do
+    hide_private_tables(owner, role=role)
+
+    with (
+        closing(reader(emptied_database, role)) as grafana,
+        pytest.raises(DatabaseError, match="permission denied"),
+    ):
+        grafana.run(f"SELECT count(*) FROM {table}")
+
+
+def test_migrating_from_the_first_release_hides_the_new_tables(
+    server: DatabaseSettings,
+    new_role: Callable[[], str],
+    database: DatabaseSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    There, the role is given every table that will be made; GRAFANA_DB_PASSWORD need not be set any more.
+    """
+    role = new_role()
+    first_release = [migration for migration in migrations.available() if migration.version == 1]
+    with closing(connect(database)) as connection:
+        monkeypatch.setattr(migrations, "available", lambda *_: first_release)
+        migrations.apply(connection)
+        monkeypatch.undo()
+        ensure_grafana_role(connection, PASSWORD, role=role)
+        monkeypatch.setattr("m3w_core.grafana_role.hide_private_tables.__kwdefaults__", {"role": role})
+        startup.migrate(database, log=lambda _: None)
+        readable = {
+            table: connection.run(
+                "SELECT has_any_column_privilege(:role, :table, 'SELECT')", role=role, table=table
+            )
+            for table in ("sessions", "rejections", "api_keys", "rejected_payloads")
+        }
+
+    assert readable == {
+        "sessions": [[True]],
+        "rejections": [[True]],
+        "api_keys": [[False]],
+        "rejected_payloads": [[False]],
+    }
 
 
 @pytest.mark.parametrize(
@@ -146,6 +199,27 @@ def test_the_role_can_change_nothing(
     assert refusal.value.args[0]["C"] == sqlstate
 
 
+def test_the_role_has_no_right_but_to_read_on_any_table_or_view(
+    owner: Connection, emptied_database: DatabaseSettings, role: str
+) -> None:
+    """
+    Whatever migrations have made; and the functions of the dashboards work with that.
+    """
+    ensure_grafana_role(owner, PASSWORD, role=role)
+
+    with closing(reader(emptied_database, role)) as grafana:
+        sessions = grafana.run(
+            "SELECT sessions FROM qoe_totals(now() - interval '1 day', now()) WHERE metric = 'sessions'"
+        )
+    may_change = owner.run(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
+        " AND has_table_privilege(:role, oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')",
+        role=role,
+    )
+    assert sessions == [[0]]
+    assert may_change == []
+
+
 def test_what_later_migrations_make_can_be_read_at_once(
     role: str, migrated_database: DatabaseSettings
 ) -> None:
@@ -155,10 +229,10 @@ def test_what_later_migrations_make_can_be_read_at_once(
     with closing(connect(migrated_database)) as owner:
         ensure_grafana_role(owner, PASSWORD, role=role)
 
-        owner.run("CREATE TABLE qoe_hourly AS SELECT 7 AS plays; CREATE VIEW qoe AS SELECT * FROM qoe_hourly")
+        owner.run("CREATE TABLE later AS SELECT 7 AS plays; CREATE VIEW qoe AS SELECT * FROM later")
 
     with closing(reader(migrated_database, role)) as grafana:
-        assert grafana.run("SELECT plays FROM qoe_hourly, LATERAL (SELECT * FROM qoe) AS q(p)") == [[7]]
+        assert grafana.run("SELECT plays FROM later, LATERAL (SELECT * FROM qoe) AS q(p)") == [[7]]
 
 
 def test_tables_of_others_in_the_schema_are_left_alone(

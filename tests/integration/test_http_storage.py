@@ -82,6 +82,9 @@ def test_a_complete_summary_fills_every_column(client, emptied_database):
         "sdk_version": None,
         "connection_type": None,
         "extra": None,
+        "received_via": "dev",
+        "earlier_event_at_min": None,
+        "earlier_event_at_max": None,
     }
 
 

@@ -4,6 +4,8 @@ From bytes to a session: what is JSON, and what becomes of its numbers.
 
 from __future__ import annotations
 
+import time
+
 import orjson
 import pytest
 
@@ -87,3 +89,18 @@ def test_large_numbers_that_fit_are_kept(number):
     body = orjson.dumps(a_payload())[:-1] + f',"own":{number}}}'.encode()
 
     assert parse_session(body).extra == {"own": orjson.loads(number)}
+
+
+@pytest.mark.parametrize("end", ["", "e", ".5"])
+def test_a_long_run_of_digits_is_read_in_little_time(end):
+    """
+    Looking for integers that do not fit takes time in proportion: this took most of a minute, and 1 MB for ever.
+    """
+    body = orjson.dumps(a_payload(own="1" * 40_000 + end))
+
+    started = time.perf_counter()
+    session = parse_session(body)
+    seconds = time.perf_counter() - started
+
+    assert session.extra == {"own": "1" * 40_000 + end}
+    assert seconds < 5
