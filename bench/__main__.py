@@ -20,7 +20,7 @@ from attrs import frozen
 
 from bench import database, machine, report
 from bench.measure import Bench
-from bench.parts import alone, large_table, memory, micro, open_loop, soak
+from bench.parts import alone, batch, large_table, memory, micro, open_loop, soak
 from bench.pgbench import find_pgbench
 from bench.processes import BenchError
 from bench.results import OURS, Results
@@ -37,7 +37,7 @@ WORK_DIR = Path("/var/tmp")  # noqa: S108 - only the parent of a private directo
 #: Whose memory and whose latency alone is measured: what ``m3w serve`` is without options.
 DEFAULT_SYSTEM = "m3w-1"
 
-PARTS = ("rounds", "alone", "open-loop", "memory", "large", "soak", "micro")
+PARTS = ("rounds", "batch", "alone", "open-loop", "memory", "large", "soak", "micro")
 
 _OPEN_LOOP_S = 20
 _MEMORY_SESSIONS = 1_000_000
@@ -55,7 +55,7 @@ class Scope:
 
 
 SCOPES = {
-    "headline": Scope(parts=("rounds",), workloads=("insert", "heartbeat"), connections=(256,)),
+    "headline": Scope(parts=("rounds", "batch"), workloads=("insert", "heartbeat"), connections=(256,)),
     "full": Scope(parts=PARTS, workloads=WORKLOADS, connections=(16, 64, 256)),
 }
 
@@ -199,6 +199,8 @@ def _measure(bench: Bench, systems: dict[str, System], options: argparse.Namespa
     ours = {system.name: system for system in SYSTEMS}
     if "alone" in parts:
         results.alone = alone.run(bench, ours[DEFAULT_SYSTEM], say)
+    if "batch" in parts:
+        results.batch = batch.run(bench, ours[OURS], say)
     if "open-loop" in parts:
         for workload in ("insert", "heartbeat"):
             peak = results.summary(OURS, workload, max(options.connections)) or bench.measure(

@@ -29,6 +29,11 @@ def random_session_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+def new_session(timestamp_ms: int) -> str:
+    """Make the summary of a new session, as JSON."""
+    return _NEW % (random_session_id(), timestamp_ms, 45000)
+
+
 @define
 class Requests:
     """
@@ -61,7 +66,7 @@ class Requests:
     def insert(self) -> bytes:
         """Make the summary of a new session."""
         self.created += 1
-        return self._request(_NEW % (random_session_id(), self._next_ms(), 45000))
+        return self._request(new_session(self._next_ms()))
 
     def heartbeat(self) -> bytes:
         """Make the next summary of a playing session, with one or two new entries of its timeline."""

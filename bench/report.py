@@ -10,11 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 from attrs import asdict, frozen
 
 from bench.measure import HEALTH, PGBENCH
 from bench.parts.alone import Alone
+from bench.parts.batch import Batch
 from bench.parts.large_table import LargeTable
 from bench.parts.memory import Memory
 from bench.parts.open_loop import OpenLoop
@@ -163,6 +165,8 @@ def _parts(results: Results) -> list[str]:
     parts = []
     if results.open_loop:
         parts.append(_open_loop_table(results.open_loop))
+    if results.batch:
+        parts.append(_batch_table(results.batch))
     if results.alone:
         parts.append(_alone_table(results.alone))
     if results.memory:
@@ -191,6 +195,15 @@ def _open_loop_table(found: Sequence[OpenLoop]) -> str:
         for each in found
     ]
     return "### Latency at half the peak rate, open loop\n\n" + _table(columns, rows)
+
+
+def _batch_table(found: Batch) -> str:
+    measured = (("batches of 500", found.rates), ("COPY", found.copy_rates))
+    rows = [
+        (what, f"{median(rates):,.0f}", ", ".join(f"{rate:,.0f}" for rate in rates))
+        for what, rates in measured
+    ]
+    return "### Many at once\n\n" + _table(("way", "sessions/s", "rounds"), rows)
 
 
 def _alone_table(found: Alone) -> str:

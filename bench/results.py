@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 
 from bench.measure import PGBENCH, Costs, Measurement
 from bench.parts.alone import Alone
+from bench.parts.batch import Batch
 from bench.parts.large_table import LargeTable
 from bench.parts.memory import Memory
 from bench.parts.micro import Micro
@@ -68,6 +69,7 @@ class Results:
         measurements: Of the rounds.
         open_loop: Latency at half the peak rate.
         alone: One request alone.
+        batch: The batch route against ``COPY``.
         memory: After a million sessions.
         soak: After half an hour's worth of updates.
         large_table: With ten million sessions.
@@ -77,6 +79,7 @@ class Results:
     measurements: list[Measurement] = field(factory=list)
     open_loop: list[OpenLoop] = field(factory=list)
     alone: Alone | None = None
+    batch: Batch | None = None
     memory: Memory | None = None
     soak: Soak | None = None
     large_table: LargeTable | None = None
@@ -127,7 +130,7 @@ class Results:
 
     def problems(self) -> list[str]:
         """List what is wrong with any of it: rows that are missing above all."""
-        parts = [*self.open_loop, self.memory, self.soak, self.large_table]
+        parts = [*self.open_loop, self.batch, self.memory, self.soak, self.large_table]
         found = [
             f"{each.system}, {each.workload}, {each.connections} connections: {problem}"
             for each in self.measurements

@@ -101,6 +101,11 @@ def _part_targets(results: Results) -> Iterator[Target]:
             at_most=True,
             unit=" ms",
         )
+    if results.batch:
+        yield Target(
+            measure="batches of 500, sessions a second", value=results.batch.rate, limit=40_000, unit="/s"
+        )
+        yield Target(measure="batches of 500 against COPY", value=results.batch.ratio, limit=0.4)
     if results.alone:
         yield Target(
             measure="one request alone against a bare upsert alone",

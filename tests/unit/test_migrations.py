@@ -114,6 +114,9 @@ def test_a_shipped_migration_is_never_edited() -> None:
 
     assert {
         "V1__create_sessions.sql": "6840584348981414ceda7baf92987d8cbbd2295e4b7332f75413a1c611148441",
+        "V2__add_keys_and_rejected_payloads.sql": "b23472caefb57fec8453c06681bbe1301cf0765310f2eb5d8c50a5fddf0694e3",
+        "V3__session_qoe.sql": "47743194b34a66c72e6ea5c977fa45bb2be6b03edc52f4dd4a2c43e3f6a327d5",
+        "V4__qoe_hourly.sql": "dc57d34abcb97c7056342127ae157f054bd7ef193dea741cb716a45ad6c3f05a",
     } == shipped
 
 

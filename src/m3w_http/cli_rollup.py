@@ -1,0 +1,48 @@
+"""``m3w rollup``: the hourly sums that make long ranges fast; they can always be made again from the sessions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from m3w_core import Settings, connected, rollup, verify
+from m3w_http.cli_database import data_dir_option, database_of
+
+_INSTANT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+
+
+@click.group("rollup")
+def rollup_command() -> None:
+    """Look after the hourly sums that dashboards read."""
+
+
+@rollup_command.command()
+@click.option("--since", type=_INSTANT, help="First hour, in UTC.  [default: all]")
+@click.option("--until", type=_INSTANT, help="Before this hour, in UTC.  [default: all]")
+@data_dir_option
+@click.pass_obj
+def rebuild(
+    settings: Settings, since: datetime | None, until: datetime | None, data_dir: Path | None
+) -> None:
+    """
+    Make the sums again from the sessions that are there.
+
+    For rows of sessions that were changed by hand. The backend may run meanwhile.
+    """
+    with database_of(settings, data_dir) as database:
+        verify(database)
+        with connected(database) as connection, click.progressbar(label="Days", length=1) as bar:
+
+            def show(done: int, days: int) -> None:
+                bar.length = days
+                bar.update(done - bar.pos)
+
+            report = rollup.rebuild(connection, _utc(since), _utc(until), progress=show)
+            newest = rollup.refresh(connection)
+    click.echo(f"{report.rows + newest.rows:,} rows written.")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
