@@ -1,5 +1,5 @@
 """
-The parent process: it starts the workers, replaces those that die, and stops them all.
+The parent process: it starts the workers and the housekeeper, replaces those that die, and stops them all.
 
 It forks: the workers share the memory of what is imported, and inherit the listening socket. Nothing in the parent
 may start a thread or an event loop.
@@ -37,8 +37,11 @@ _KILL_AFTER_S = GRACE_S + 5
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
+#: What a child process is.
+WORKER, HOUSEKEEPER = "worker", "housekeeper"
+
 Work = Callable[[int, Callable[[], None]], None]
-"""Runs in the worker: takes the lifeline's file descriptor, and what to call when it serves."""
+"""Runs in the child: takes the lifeline's file descriptor, and what to call when it serves."""
 
 
 class WorkerFailedError(M3WError):
@@ -46,7 +49,8 @@ class WorkerFailedError(M3WError):
 
 
 @define(eq=False)
-class _Worker:
+class _Child:
+    kind: str
     process: ForkProcess
     ready: Connection
     started_at: float = field(factory=time.monotonic)
@@ -54,6 +58,21 @@ class _Worker:
     def forget(self) -> None:
         self.ready.close()
         self.process.close()
+
+
+@define(eq=False)
+class _Pauses:
+    """When those of one kind may be started again."""
+
+    next_start_at: float = 0.0
+    _pause_s: float = 0.0
+
+    def one_died(self, started_at: float) -> None:
+        now = time.monotonic()
+        if now - started_at >= _SHORT_LIFE_S:
+            self._pause_s = 0.0
+        self.next_start_at = now + self._pause_s
+        self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LAST_PAUSE_S)
 
 
 @define(eq=False)
@@ -65,20 +84,24 @@ class Supervisor:
         workers: How many.
         work: What each of them does.
         watch: Called every second, to look after what else must keep running.
-        replaced: Called when a worker has died and another is started.
+        replaced: Called when a child has died and another is started, with its process ID and what it was.
         stopping: Called once, before the workers are told to stop.
+        housekeep: What one more process does, as soon as the workers serve; None where there shall be none.
     """
 
     workers: int
     work: Work
     watch: Callable[[], None]
-    replaced: Callable[[int], None]
+    replaced: Callable[[int, str], None]
     stopping: Callable[[], None]
-    _running: dict[int, _Worker] = field(factory=dict, init=False)
+    housekeep: Work | None = None
+    _running: dict[int, _Child] = field(factory=dict, init=False)
     _lifeline: tuple[int, int] = field(factory=os.pipe, init=False)
     _stopping: bool = field(default=False, init=False)
-    _pause_s: float = field(default=0.0, init=False)
-    _next_start_at: float = field(default=0.0, init=False)
+    _pauses: dict[str, _Pauses] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pauses = {WORKER: _Pauses(), HOUSEKEEPER: _Pauses()}
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """
@@ -93,9 +116,10 @@ class Supervisor:
         with self._signals() as wakeup:
             try:
                 for _ in range(self.workers):
-                    self._start()
+                    self._start(WORKER, self.work)
                 self._await_first(wakeup)
                 if not self._stopping:
+                    self._start_missing()
                     on_ready()
                 while not self._stopping:
                     wait([wakeup, *self._running], timeout=1)
@@ -135,32 +159,42 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             wakeup.recv(4096)
 
-    def _start(self) -> None:
+    def _start_missing(self) -> None:
+        wanted = [(WORKER, self.work, self.workers)]
+        if self.housekeep is not None:
+            wanted.append((HOUSEKEEPER, self.housekeep, 1))
+        for kind, work, count in wanted:
+            running = sum(child.kind == kind for child in self._running.values())
+            if running < count and time.monotonic() >= self._pauses[kind].next_start_at:
+                for _ in range(count - running):
+                    self._start(kind, work)
+
+    def _start(self, kind: str, work: Work) -> None:
         receiver, sender = _fork.Pipe(duplex=False)
-        process = _fork.Process(target=self._become_worker, args=(sender,), name="m3w-worker")
-        # Held back until the worker has let go of our handlers, in which a signal to it would be lost.
+        process = _fork.Process(target=self._become_child, args=(work, sender), name=f"m3w-{kind}")
+        # Held back until the child has let go of our handlers, in which a signal to it would be lost.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         sender.close()
-        self._running[process.sentinel] = _Worker(process, receiver)
+        self._running[process.sentinel] = _Child(kind, process, receiver)
 
-    def _become_worker(self, sender: Connection) -> None:
+    def _become_child(self, work: Work, sender: Connection) -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # Ctrl-C reaches every process of the terminal; the parent passes it on when it has understood it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         os.close(self._lifeline[1])
-        for worker in self._running.values():
-            worker.ready.close()
-        self.work(self._lifeline[0], lambda: sender.send(True))
+        for child in self._running.values():
+            child.ready.close()
+        work(self._lifeline[0], lambda: sender.send(True))
 
     def _await_first(self, wakeup: socket.socket) -> None:
         deadline = time.monotonic() + _START_S
-        waiting = [worker.ready for worker in self._running.values()]
+        waiting = [child.ready for child in self._running.values()]
         while waiting and not self._stopping:
             heard = wait([wakeup, *waiting], timeout=max(0.0, deadline - time.monotonic()))
             self._drain(wakeup)
@@ -177,35 +211,31 @@ class Supervisor:
                 raise WorkerFailedError(f"a worker does not serve {_START_S:g} s after its start")
 
     def _replace_dead(self) -> None:
-        for sentinel, worker in list(self._running.items()):
-            if worker.process.is_alive():
+        for sentinel, child in list(self._running.items()):
+            if child.process.is_alive():
                 continue
-            pid = worker.process.pid or 0
-            logger.error("Worker %d ended with status %s", pid, worker.process.exitcode)
-            lived_s = time.monotonic() - worker.started_at
-            if lived_s >= _SHORT_LIFE_S:
-                self._pause_s = 0.0
-            self._next_start_at = time.monotonic() + self._pause_s
-            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LAST_PAUSE_S)
+            pid = child.process.pid or 0
+            logger.error("%s %d ended with status %s", child.kind.capitalize(), pid, child.process.exitcode)
+            self._pauses[child.kind].one_died(child.started_at)
             del self._running[sentinel]
-            worker.forget()
-            self.replaced(pid)
-        while len(self._running) < self.workers and time.monotonic() >= self._next_start_at:
-            self._start()
+            child.forget()
+            self.replaced(pid, child.kind)
+        self._start_missing()
 
     def _stop_all(self) -> None:
         self.stopping()
-        for worker in self._running.values():
+        for child in self._running.values():
             with contextlib.suppress(ProcessLookupError):
-                worker.process.terminate()
+                child.process.terminate()
         deadline = time.monotonic() + _KILL_AFTER_S
-        for worker in self._running.values():
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                logger.error("Worker %d does not stop and is killed", worker.process.pid)
-                worker.process.kill()
-                worker.process.join()
-            worker.forget()
+        for child in self._running.values():
+            child.process.join(max(0.0, deadline - time.monotonic()))
+            if child.process.is_alive():
+                kind = child.kind.capitalize()
+                logger.error("%s %d does not stop and is killed", kind, child.process.pid)
+                child.process.kill()
+                child.process.join()
+            child.forget()
         self._running.clear()
         for end in self._lifeline:
             os.close(end)

@@ -43,8 +43,9 @@ def promtool(*arguments: object, text: str | None = None) -> subprocess.Complete
 
 
 def copy_of_files(directory: Path, target: str, scrape_interval: str = "15s") -> Path:
-    """Copy the files, with the target that docker-compose.yml adds; gives the configuration."""
+    """Copy the files, with the target and the token that docker-compose.yml adds; gives the configuration."""
     shutil.copytree(FILES, directory)
+    (directory / "metrics_token").write_text("\n")
     (directory / "backend.json").write_text(json.dumps([{"targets": [target]}]))
     configuration = directory / "prometheus.yml"
     text = configuration.read_text()
@@ -122,26 +123,41 @@ def test_promtool_accepts_configuration_and_rules(tmp_path: Path) -> None:
     checked = promtool("check", "config", copy_of_files(tmp_path / "prometheus", "backend:8080"))
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "SUCCESS: 1 rule files found" in checked.stdout
+    assert "SUCCESS: 2 rule files found" in checked.stdout
     assert "WARN" not in checked.stdout + checked.stderr
 
 
 @needs_promtool
 def test_every_alert_fires_and_is_over_again() -> None:
     """
-    prometheus/tests has the cases, and leaves no alert out.
+    prometheus/tests has the cases, and leaves no alert out: silent, then firing, then over.
     """
-    cases = sorted((FILES / "tests").glob("*.yml"))
-    tested = promtool("test", "rules", *cases)
+    tested = promtool("test", "rules", *sorted((FILES / "tests").glob("*.yml")))
+    whole = {
+        alert
+        for case in cases()
+        for alert, fires in course_of(case).items()
+        if True in fires and not (fires[0] or fires[-1])
+    }
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert alerts() == {
-        case["alertname"]
-        for path in cases
-        for test in yaml.safe_load(path.read_text())["tests"]
-        for case in test["alert_rule_test"]
-        if case.get("exp_alerts")
-    }
+    assert whole == alerts()
+
+
+def test_too_few_sessions_are_no_alert_on_what_viewers_see() -> None:
+    """
+    Of each there is a case with the numbers of the one that fires, and fewer sessions, in which it stays silent.
+    """
+    firing, silent = {}, {}
+    for case in cases():
+        for alert, fires in course_of(case).items():
+            if "m3w_qoe_sessions" in expression_of(alert):
+                (firing if True in fires else silent)[alert] = numbers_of(case)
+
+    assert len(firing) == 4
+    assert {numbers.pop("m3w_qoe_sessions") for numbers in silent.values()} == {"49x180"}
+    assert {numbers.pop("m3w_qoe_sessions") for numbers in firing.values()} == {"50x180"}
+    assert silent == firing
 
 
 @needs_promtool
@@ -197,8 +213,36 @@ def make_all_metrics_appear(backend: Backend) -> None:
 
 
 def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((FILES / "rules" / "m3w.yml").read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
+    files = [yaml.safe_load(path.read_text()) for path in sorted((FILES / "rules").glob("*.yml"))]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
+
+
+def cases() -> list[dict[str, Any]]:
+    files = [yaml.safe_load(path.read_text()) for path in sorted((FILES / "tests").glob("*.yml"))]
+    return [case for file in files for case in file["tests"]]
+
+
+def course_of(case: dict[str, Any]) -> dict[str, list[bool]]:
+    """Whether each alert of a case fires, in the order of time."""
+    course: dict[str, list[tuple[int, bool]]] = {}
+    for check in case["alert_rule_test"]:
+        moment = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", check["eval_time"])
+        assert moment is not None
+        minutes, seconds = moment.groups("0")
+        moment_s = int(minutes) * 60 + int(seconds)
+        course.setdefault(check["alertname"], []).append((moment_s, bool(check.get("exp_alerts"))))
+    return {alert: [fires for _, fires in sorted(moments)] for alert, moments in course.items()}
+
+
+def numbers_of(case: dict[str, Any]) -> dict[str, str]:
+    """The series of the replica that leads, by name."""
+    series = {each["series"]: each["values"] for each in case["input_series"]}
+    return {name.partition("{")[0]: values for name, values in series.items() if "leader" in name}
+
+
+def expression_of(alert: str) -> str:
+    (rule,) = (rule for rule in rules() if rule["alert"] == alert)
+    return str(rule["expr"])
 
 
 def alerts() -> set[str]:
