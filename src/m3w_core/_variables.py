@@ -76,6 +76,10 @@ def password(text: str) -> str:
     return text
 
 
+def is_key_name(text: str) -> bool:
+    return _KEY_NAME.fullmatch(text) is not None
+
+
 def named_api_keys(text: str) -> dict[str, str]:
     keys: dict[str, str] = {}
     for number, entry in enumerate(text.split(","), start=1):
@@ -97,6 +101,12 @@ def networks(text: str) -> tuple[str, ...]:
         return tuple(str(ip_network(part.strip())) for part in text.split(","))
     except ValueError:
         raise ValueError("IP addresses or networks, 10.0.0.0/8, with commas between them") from None
+
+
+def redis_uri(text: str) -> str:
+    if not re.match(r"rediss?://[^\s]+\Z", text):
+        raise ValueError("redis://host:6379/0, or rediss:// where it speaks TLS")
+    return text
 
 
 def read(variable: Variable, environ: Mapping[str, str], problems: list[str]) -> object | None:

@@ -20,6 +20,7 @@ from m3w_core._variables import (
     networks,
     password,
     read,
+    redis_uri,
     switch,
     whole_number,
 )
@@ -79,12 +80,16 @@ class Settings:
         log_level: As in `logging`, in capitals.
         log_format: For people or for machines.
         metrics_enabled: Whether there is ``/metrics``.
+        metrics_token: What ``/metrics`` asks for; None where anybody may read it.
+        metrics_port: Where ``/metrics`` is; None where it is with everything else.
         rate_limit_requests: For each key and address in a window; 0 is no limit.
         rate_limit_window_s: Length of the window.
+        rate_limit_storage_uri: Where the counts are; None where each process has its own.
         retention_days: How long sessions are kept; 0 is for ever.
         migrate: Whether a start applies migrations or only checks that they are.
         grafana_db_password: Of the role that Grafana reads with; None where there shall be none.
         max_body_bytes: Of one summary, after decompression too.
+        max_connections: Of one worker.
         trusted_proxies: Networks whose ``X-Forwarded-For`` is believed.
         ignored: Names of variables that are set and do nothing.
     """
@@ -131,6 +136,19 @@ class Settings:
         True,
         Variable("ENABLE_METRICS", "Whether `/metrics` is served: `true` or `false`.", switch),
     )
+    metrics_token: str | None = _setting(
+        None,
+        Variable("METRICS_TOKEN", "Bearer token that `/metrics` asks for.", api_key, secret=True),
+        show=False,
+    )
+    metrics_port: int | None = _setting(
+        None,
+        Variable(
+            "METRICS_PORT",
+            "Serves `/metrics`, and nothing else, on this port of the same address.",
+            whole_number(0, 65_535),
+        ),
+    )
     rate_limit_requests: int = _setting(
         0,
         Variable(
@@ -142,11 +160,21 @@ class Settings:
     rate_limit_window_s: int = _setting(
         60, Variable("RATE_LIMIT_WINDOW_SEC", "Length of that window, in seconds.", whole_number(1, 86_400))
     )
+    rate_limit_storage_uri: str | None = _setting(
+        None,
+        Variable(
+            "RATE_LIMIT_STORAGE_URI",
+            "A Redis that all processes count requests in: `redis://host:6379/0`.",
+            redis_uri,
+            secret=True,
+        ),
+        show=False,
+    )
     retention_days: int = _setting(
         90,
         Variable(
             "RETENTION_DAYS",
-            "Days to keep a session, 0 for ever. Checked, but nothing is deleted yet.",
+            "Days to keep sessions, their timelines and rejected payloads; 0 is for ever.",
             whole_number(0, 36_500),
         ),
     )
@@ -174,6 +202,14 @@ class Settings:
             "M3W_MAX_BODY_BYTES",
             "The largest summary taken, in bytes, after decompression too.",
             whole_number(1024, 1_073_741_824),
+        ),
+    )
+    max_connections: int = _setting(
+        10_000,
+        Variable(
+            "M3W_MAX_CONNECTIONS",
+            "Connections that one worker serves at a time; half as many as it may open files, if that is less.",
+            whole_number(1, 1_000_000),
         ),
     )
     trusted_proxies: tuple[str, ...] = _setting(

@@ -4,6 +4,8 @@ How often a client may come, and what it hears when it comes too often.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from m3w_core import Settings
@@ -114,3 +116,22 @@ def test_probes_are_not_limited(emptied_database):
         }
 
     assert statuses == {200}
+
+
+def test_a_batch_counts_as_many_as_it_holds(emptied_database):
+    """
+    Good and bad ones; it is let in whole while anything is left, and then nothing is until the window ends.
+    """
+    with Client(app_for(Settings(rate_limit_requests=5), emptied_database)) as client:
+
+        def batch(count):
+            items = [a_payload(sessionId=str(number)) for number in range(count - 1)]
+            body = json.dumps([*items, {}])
+            return client.request("POST", "/v1/sessions/batch", body=body, headers=HEADERS)
+
+        first, single, second = batch(3), client.post(a_payload()), batch(4)
+        refused = [batch(1), client.post(a_payload())]
+
+    assert [first.json["accepted"], single.status_code, second.json["accepted"]] == [2, 200, 3]
+    for answer in refused:
+        error_of(answer, 429)

@@ -106,13 +106,13 @@ def test_what_is_mounted_exists() -> None:
 
 def test_the_port_is_the_same_outside_and_inside_and_for_prometheus() -> None:
     """
-    PORT alone moves the backend.
+    PORT alone moves the backend, and METRICS_PORT its metrics.
     """
     assert SERVICES["backend"]["ports"] == ["${PORT:-8080}:${PORT:-8080}"]
     assert in_the_environment("backend")["PORT"] == "${PORT:-8080}"
-    assert '"backend:${PORT:-8080}"' in COMPOSE["configs"]["scraped_backend"]["content"]
+    assert '"backend:${METRICS_PORT:-${PORT:-8080}}"' in COMPOSE["configs"]["scraped_backend"]["content"]
     # Compose makes a container anew when this changes, not when the content of a config does.
-    assert in_the_environment("prometheus")["BACKEND_PORT"] == "${PORT:-8080}"
+    assert in_the_environment("prometheus")["BACKEND_PORT"] == "${METRICS_PORT:-${PORT:-8080}}"
 
 
 def test_database_and_prometheus_are_open_to_this_machine_only() -> None:

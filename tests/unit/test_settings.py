@@ -28,8 +28,11 @@ def test_an_empty_environment_gives_the_defaults():
         log_level="INFO",
         log_format="text",
         metrics_enabled=True,
+        metrics_token=None,
+        metrics_port=None,
         rate_limit_requests=0,
         rate_limit_window_s=60,
+        rate_limit_storage_uri=None,
         retention_days=90,
         migrate="auto",
         max_body_bytes=1048576,
@@ -58,11 +61,15 @@ def test_an_empty_environment_gives_the_defaults():
         ("ENABLE_METRICS", "1", "metrics_enabled", True),
         ("ENABLE_METRICS", "yes", "metrics_enabled", True),
         ("ENABLE_METRICS", "on", "metrics_enabled", True),
+        ("METRICS_TOKEN", "t0ken", "metrics_token", "t0ken"),
+        ("METRICS_PORT", "9091", "metrics_port", 9091),
         ("RATE_LIMIT_REQUESTS", "100", "rate_limit_requests", 100),
+        ("RATE_LIMIT_STORAGE_URI", "rediss://:pw@r:1/2", "rate_limit_storage_uri", "rediss://:pw@r:1/2"),
         ("RATE_LIMIT_WINDOW_SEC", "1", "rate_limit_window_s", 1),
         ("RETENTION_DAYS", "0", "retention_days", 0),
         ("M3W_MIGRATE", "check", "migrate", "check"),
         ("M3W_MAX_BODY_BYTES", "1024", "max_body_bytes", 1024),
+        ("M3W_MAX_CONNECTIONS", "7", "max_connections", 7),
         ("TRUSTED_PROXIES", "10.0.0.0/8, ::1", "trusted_proxies", ("10.0.0.0/8", "::1/128")),
         ("M3W_API_KEY", "s3cret,with=punctuation", "api_keys", {"default": "s3cret,with=punctuation"}),
         ("M3W_API_KEYS", "old=a==, new-2_B=b", "api_keys", {"old": "a==", "new-2_B": "b"}),
@@ -103,6 +110,11 @@ def test_a_variable_sets_its_field(variable, text, field, value):
             "RATE_LIMIT_WINDOW_SEC",
             "0",
             "RATE_LIMIT_WINDOW_SEC: '0' is not valid; expected a whole number from 1 to 86400",
+        ),
+        (
+            "RATE_LIMIT_STORAGE_URI",
+            "memcached://:s3cret@127.0.0.1",
+            "RATE_LIMIT_STORAGE_URI: expected redis://host:6379/0, or rediss:// where it speaks TLS",
         ),
         (
             "RETENTION_DAYS",
@@ -331,6 +343,8 @@ def test_no_secret_is_in_the_repr():
             "M3W_API_KEYS": "a=s3cret",
             "DATABASE_URL": "postgresql://u:s3cret@db/m3w",
             "DATABASE_PASSWORD": "s3cret",
+            "METRICS_TOKEN": "s3cret",
+            "RATE_LIMIT_STORAGE_URI": "redis://:s3cret@redis",
         }
     )
 
@@ -352,12 +366,16 @@ def test_every_variable_is_described_with_its_default():
         "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "text",
         "ENABLE_METRICS": "true",
+        "METRICS_TOKEN": "",
+        "METRICS_PORT": "",
         "RATE_LIMIT_REQUESTS": "0",
         "RATE_LIMIT_WINDOW_SEC": "60",
+        "RATE_LIMIT_STORAGE_URI": "",
         "RETENTION_DAYS": "90",
         "M3W_MIGRATE": "auto",
         "GRAFANA_DB_PASSWORD": "",
         "M3W_MAX_BODY_BYTES": "1048576",
+        "M3W_MAX_CONNECTIONS": "10000",
         "TRUSTED_PROXIES": "",
     }
     assert {setting.name for setting in describe() if setting.secret} == {
@@ -365,5 +383,7 @@ def test_every_variable_is_described_with_its_default():
         "M3W_API_KEYS",
         "DATABASE_URL",
         "DATABASE_PASSWORD",
+        "METRICS_TOKEN",
+        "RATE_LIMIT_STORAGE_URI",
         "GRAFANA_DB_PASSWORD",
     }
