@@ -41,6 +41,8 @@
         ps: with ps; [
           coverage
           hypothesis
+          jsonschema
+          openapi-spec-validator
           psutil
           pytest
           pytest-xdist
