@@ -17,8 +17,15 @@ import click
 from m3w_core import M3WError, Settings, connected, migrate, migrations, verify
 from m3w_http import logs
 from m3w_http.cli_database import data_dir_option, database_of
+from m3w_http.cli_export import export_command
 from m3w_http.cli_health import health
+from m3w_http.cli_import import import_command
+from m3w_http.cli_keys import keys
+from m3w_http.cli_prune import prune
+from m3w_http.cli_rejected import rejected
+from m3w_http.cli_rollup import rollup_command
 from m3w_http.cli_sessions import sessions
+from m3w_http.demo.command import demo
 from m3w_http.server import ServeOptions, serve
 
 _NOTES = {
@@ -108,5 +115,12 @@ def migrate_command(settings: Settings, data_dir: Path | None, *, status: bool) 
                 click.echo(f"V{row.version:<4} {row.name:<30} {applied}{_NOTES[row.state]}")
 
 
+main.add_command(demo)
+main.add_command(export_command)
 main.add_command(health)
+main.add_command(keys)
+main.add_command(rejected)
+main.add_command(import_command)
+main.add_command(prune)
+main.add_command(rollup_command)
 main.add_command(sessions)
