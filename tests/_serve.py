@@ -198,7 +198,16 @@ class Backend(Running):
         found = re.search(r"Sessions +(http://\S+)/v1/sessions", self.out)
         assert found is not None
         self.url = found[1]
+        # Until it has a name of its own, the housekeeper looks like a worker.
+        until(lambda: "m3w-housekeeper" in self._names(), "the housekeeper")
         return self
+
+    def _names(self) -> set[str]:
+        names = set()
+        for child in self.process.children():
+            with suppress(psutil.NoSuchProcess):
+                names.add(child.name())
+        return names
 
     @property
     def workers(self) -> list[psutil.Process]:
