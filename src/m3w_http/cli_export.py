@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,23 +13,14 @@ from m3w_core import Settings, verify
 from m3w_core.export import ExportError, ExportFormat, export_sessions
 from m3w_http.cli_database import data_dir_option, database_of
 from m3w_http.cli_progress import progress_bar
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no date or time like 2026-02-15 or 2026-02-15T10:00:00Z"
-        ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+from m3w_http.cli_time import moment
 
 
 @click.command("export")
 @click.option(
-    "--since", type=_moment, help="Only sessions at this time or later; UTC unless it says otherwise."
+    "--since", type=moment, help="Only sessions at this time or later; UTC unless it says otherwise."
 )
-@click.option("--until", type=_moment, help="Only sessions before this time.")
+@click.option("--until", type=moment, help="Only sessions before this time.")
 @click.option(
     "--format",
     "format_",

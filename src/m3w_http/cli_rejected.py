@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,10 @@ from m3w_core.rejected_store import (
 from m3w_core.replay import replay
 from m3w_http.cli_database import data_dir_option, database_of
 from m3w_http.cli_progress import progress_bar
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no date or time like 2026-02-15 or 2026-02-15T10:00:00Z"
-        ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
+from m3w_http.cli_time import moment
 
 _since_option = click.option(
-    "--since", type=_moment, help="Only what came at this time or later; UTC unless it says otherwise."
+    "--since", type=moment, help="Only what came at this time or later; UTC unless it says otherwise."
 )
 _reason_option = click.option("--reason", help="Only of this reason, as `m3w rejected list` shows it.")
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from m3w_core import Settings, connected, rollup, verify
 from m3w_http.cli_database import data_dir_option, database_of
-
-_INSTANT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+from m3w_http.cli_time import moment
 
 
 @click.group("rollup")
@@ -19,8 +18,8 @@ def rollup_command() -> None:
 
 
 @rollup_command.command()
-@click.option("--since", type=_INSTANT, help="First hour, in UTC.  [default: all]")
-@click.option("--until", type=_INSTANT, help="Before this hour, in UTC.  [default: all]")
+@click.option("--since", type=moment, help="First hour.  [default: all]")
+@click.option("--until", type=moment, help="Before this hour; UTC unless it says otherwise.  [default: all]")
 @data_dir_option
 @click.pass_obj
 def rebuild(
@@ -39,10 +38,6 @@ def rebuild(
                 bar.length = days
                 bar.update(done - bar.pos)
 
-            report = rollup.rebuild(connection, _utc(since), _utc(until), progress=show)
+            report = rollup.rebuild(connection, since, until, progress=show)
             newest = rollup.refresh(connection)
     click.echo(f"{report.rows + newest.rows:,} rows written.")
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)

@@ -4,15 +4,19 @@ Fixtures of the tests that use a database: connections to an empty one, quicker 
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pg8000.native import Connection
 
+from m3w_core import PostgresSessionRepository
 from m3w_core.database_url import DatabaseSettings
+from m3w_core.export import export_sessions
 from tests._databases import connect, new_database
 
 
@@ -53,6 +57,44 @@ def emptied_database(_database_of_module: DatabaseSettings) -> DatabaseSettings:
             "DELETE FROM api_keys"
         )
     return _database_of_module
+
+
+@pytest.fixture
+def table(emptied_database: DatabaseSettings) -> Iterator[Connection]:
+    """A connection to that database."""
+    with closing(connect(emptied_database)) as open_connection:
+        yield open_connection
+
+
+@pytest.fixture
+def sql(table: Connection) -> Callable[..., Any]:
+    """Run SQL on that database."""
+    return table.run
+
+
+@pytest.fixture
+def repository(emptied_database: DatabaseSettings) -> Iterator[PostgresSessionRepository]:
+    """That database as writers use it."""
+    with closing(PostgresSessionRepository(emptied_database)) as repository:
+        yield repository
+
+
+@pytest.fixture
+def store(repository: PostgresSessionRepository) -> Callable[..., None]:
+    """Store sessions there."""
+    return repository.upsert
+
+
+@pytest.fixture
+def export(emptied_database: DatabaseSettings) -> Callable[..., bytes]:
+    """Export what is there; takes the options of `export_sessions`."""
+
+    def run(**options: Any) -> bytes:
+        output = io.BytesIO()
+        export_sessions(emptied_database, output, **options)
+        return output.getvalue()
+
+    return run
 
 
 @pytest.fixture

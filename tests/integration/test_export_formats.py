@@ -7,39 +7,14 @@ from __future__ import annotations
 import io
 import json
 import sys
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from m3w_core import PostgresSessionRepository
-from m3w_core.export import ExportError, export_sessions
-from tests._databases import connect
+from m3w_core.export import ExportError
 from tests.factories import TIMESTAMP_MS, a_session
 
 LONG_AGO = datetime(2026, 2, 15, 10, 7, 25, 123456, UTC)
-
-
-@pytest.fixture
-def store(emptied_database):
-    with closing(PostgresSessionRepository(emptied_database)) as repository:
-        yield repository.upsert
-
-
-@pytest.fixture
-def sql(emptied_database):
-    with closing(connect(emptied_database)) as connection:
-        yield connection.run
-
-
-@pytest.fixture
-def export(emptied_database):
-    def run(**options):
-        output = io.BytesIO()
-        export_sessions(emptied_database, output, **options)
-        return output.getvalue()
-
-    return run
 
 
 def test_the_period_goes_by_event_at(store, sql, export):

@@ -15,8 +15,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from m3w_core import PostgresSessionRepository, rollup, session_from_dict
-from m3w_core.export import export_sessions
+from m3w_core import rollup, session_from_dict
 from m3w_core.importing import import_sessions
 from tests._databases import connect
 from tests.factories import a_payload, a_session, an_entry, an_entry_payload
@@ -36,28 +35,6 @@ FROM qoe_series('2026-02-15T00:00:00Z', '2026-02-16T00:00:00Z', interval '1 hour
 EMPTY = "DELETE FROM sessions; DELETE FROM session_timeline"
 
 LONG_AGO = datetime(2026, 2, 15, 10, 7, 25, 123456, UTC)
-
-
-@pytest.fixture
-def store(emptied_database):
-    with closing(PostgresSessionRepository(emptied_database)) as repository:
-        yield repository.upsert
-
-
-@pytest.fixture
-def sql(emptied_database):
-    with closing(connect(emptied_database)) as connection:
-        yield connection.run
-
-
-@pytest.fixture
-def export(emptied_database):
-    def run(**options):
-        output = io.BytesIO()
-        export_sessions(emptied_database, output, **options)
-        return output.getvalue()
-
-    return run
 
 
 @pytest.fixture

@@ -5,19 +5,17 @@ Stored API keys: the commands, the requests they are used for, and the sessions 
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
 
-from m3w_core import PostgresSessionRepository, Settings, rollup
+from m3w_core import Settings, rollup
 from m3w_core.exceptions import KeyNameError
 from m3w_core.key_sessions import delete_sessions
 from m3w_core.keys import add_key, revoke_key, stored_keys
 from m3w_http.app import app_for
 from m3w_http.cli_keys import keys
 from tests._client import JSON, KEY, Client, error_of
-from tests._databases import connect
 from tests.factories import a_payload, a_session, an_entry
 
 SESSIONS_IN_CHARTS = """
@@ -25,18 +23,6 @@ SELECT value FROM qoe_totals(now() - interval '1 day', now()) WHERE metric = 'se
 """
 
 ENVIRONMENT = Settings(api_keys={"default": "dev-key"})
-
-
-@pytest.fixture
-def table(emptied_database):
-    with closing(connect(emptied_database)) as connection:
-        yield connection
-
-
-@pytest.fixture
-def repository(emptied_database):
-    with closing(PostgresSessionRepository(emptied_database)) as repository:
-        yield repository
 
 
 @pytest.fixture

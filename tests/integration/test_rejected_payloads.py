@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -16,18 +15,11 @@ from m3w_core.rejected import OVERHEAD_BYTES
 from m3w_core.rejected_store import find_rejected, prune_rejected, read_payload, store_rejected
 from m3w_http.app import app_for
 from tests._client import HEADERS, JSON, KEY, Client
-from tests._databases import connect
 from tests.factories import a_payload
 from tests.unit.test_rejected import a_rejected
 
 LINES = {**KEY, "Content-Type": "application/x-ndjson"}
 BAD = a_payload(sessionId="bad", rebufferRatio=2)
-
-
-@pytest.fixture
-def table(emptied_database):
-    with closing(connect(emptied_database)) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -5,18 +5,16 @@ Rejected payloads that are taken after all, and the commands of ``m3w rejected``
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
 
-from m3w_core import PostgresSessionRepository, Settings, rollup
+from m3w_core import Settings, rollup
 from m3w_core.rejected import MAX_PAYLOAD_BYTES
 from m3w_core.rejected_store import find_rejected, store_rejected
 from m3w_core.replay import replay
 from m3w_http.cli_rejected import rejected
-from tests._databases import connect
 from tests.factories import a_payload, a_session, an_entry_payload
 from tests.unit.test_rejected import a_rejected
 
@@ -25,18 +23,6 @@ LONG_AGO = timedelta(days=50)
 SESSIONS_IN_CHARTS = """
 SELECT value FROM qoe_totals(now() - interval '60 days', now()) WHERE metric = 'sessions'
 """
-
-
-@pytest.fixture
-def table(emptied_database):
-    with closing(connect(emptied_database)) as connection:
-        yield connection
-
-
-@pytest.fixture
-def repository(emptied_database):
-    with closing(PostgresSessionRepository(emptied_database)) as repository:
-        yield repository
 
 
 @pytest.fixture

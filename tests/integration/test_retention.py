@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from pg8000.exceptions import DatabaseError
 
-from m3w_core import PostgresSessionRepository, retention
+from m3w_core import retention
 from m3w_core.retention import TABLES, Retention, count_expired, cutoff
 from tests._databases import connect
 from tests.factories import a_session, an_entry
@@ -25,12 +25,6 @@ def connection(emptied_database):
     with closing(connect(emptied_database)) as connection:
         connection.run(EMPTY)
         yield connection
-
-
-@pytest.fixture
-def repository(emptied_database):
-    with closing(PostgresSessionRepository(emptied_database)) as repository:
-        yield repository
 
 
 def store(repository, connection, session_id, event_at="now()", received_at="now()", entries=0):
