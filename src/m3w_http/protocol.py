@@ -147,6 +147,14 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             # Nothing here speaks another protocol; the request itself is being answered.
             return
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, (httptools.HttpParserInvalidURLError, UnicodeDecodeError)):
+                self._refuse(INVALID_HTTP)
+            else:
+                # A bug of ours, and a 400 would have the SDK delete its session.
+                self.logger.exception("A request could not be taken")
+                self._refuse(INTERNAL_ERROR)
+            return
         except httptools.HttpParserError:
             self._refuse(INVALID_HTTP)
             return
@@ -193,10 +201,16 @@ class HttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if previous is None or previous.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._handle(self.cycle)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _handle(self, cycle: RequestResponseCycle) -> None:
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        # uvicorn waits for these when it stops.
+        self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body."""
@@ -221,7 +235,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._handle(self.pipeline.pop()[0])
         else:
             self._wait_for_request()
 

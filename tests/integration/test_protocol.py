@@ -220,6 +220,39 @@ def test_what_is_no_http_is_refused_in_our_error_body(bytes_):
     run(scenario)
 
 
+def test_a_bug_of_ours_is_no_fault_of_the_clients(monkeypatch):
+    """
+    The SDK deletes a session that is answered 400, and sends it again after a 500.
+    """
+    monkeypatch.delattr("m3w_http.protocol.Cycle")
+
+    async def scenario():
+        async with Server() as server:
+            reader, writer = await server.connect()
+            writer.write(WHOLE)
+            status, _, body = await answer_of(reader)
+
+            assert (status, code_of(body)) == (500, "INTERNAL_ERROR")
+
+    run(scenario)
+
+
+def test_a_path_that_is_none_is_refused():
+    """
+    httptools lets it through, and cannot take it apart.
+    """
+
+    async def scenario():
+        async with Server() as server:
+            reader, writer = await server.connect()
+            writer.write(WHOLE.replace(b"/here?a=b", b"/\xff"))
+            status, _, body = await answer_of(reader)
+
+            assert (status, code_of(body)) == (400, "INVALID_SCHEMA")
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
