@@ -6,12 +6,8 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import pytest
-
 from bench.fill import write_directly
 from tests._databases import connect
-
-pytestmark = pytest.mark.sql
 
 # It takes seconds until they are counted, and by then the newest have moved on a little.
 BY_DAY = """

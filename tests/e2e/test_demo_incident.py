@@ -14,8 +14,6 @@ from tests._databases import connect
 from tests._serve import Backend, m3w, on, until
 from tests.integration.test_prometheus import Prometheus, copy_of_files, needs_prometheus
 
-pytestmark = pytest.mark.sql
-
 WORST = """
 SELECT dimension_value FROM {function}(now() - interval '24 hours', now(), :dimension)
 WHERE metric = :metric AND total_sessions >= 30 ORDER BY value DESC NULLS LAST LIMIT 1

@@ -29,8 +29,6 @@ from tests._operations import block
 from tests._serve import M3W, PATIENCE_S, Backend, environment, m3w, on, until
 from tests.factories import a_payload, a_session, an_entry_payload
 
-pytestmark = pytest.mark.sql
-
 PASSWORD = "a passphrase"
 
 

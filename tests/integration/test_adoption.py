@@ -30,8 +30,6 @@ from tests._kotlin import (
     schema,
 )
 
-pytestmark = pytest.mark.sql
-
 
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_adopted_database_is_like_a_fresh_one(

@@ -24,8 +24,6 @@ from tests._kotlin import (
     schema,
 )
 
-pytestmark = pytest.mark.sql
-
 
 def assert_refused(connection: Connection, message: str) -> None:
     """Migrating must fail with that message and change nothing."""

@@ -24,8 +24,6 @@ from tests._kotlin import (
     read,
 )
 
-pytestmark = pytest.mark.sql
-
 
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_every_value_of_a_session_is_kept(connection: Connection, version: int) -> None:

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from m3w_core.database_url import DatabaseSettings
 from tests._grafana import PROMETHEUS, ROOT, Query, expand_promql, queries
 from tests._serve import Backend, on, until
 from tests.factories import a_payload
 from tests.integration.test_prometheus import Prometheus, copy_of_files, needs_prometheus
-
-pytestmark = pytest.mark.sql
 
 QUERIES = list(queries(PROMETHEUS))
 

@@ -34,8 +34,6 @@ from tests._grafana import (
     variables,
 )
 
-pytestmark = pytest.mark.sql
-
 FILTERS = ("device_model", "os_version", "sdk_version", "connection_type", "outcome")
 EVERYTHING = {name: Choice(several=True, everything="NULL::text") for name in FILTERS}
 TYPED = {

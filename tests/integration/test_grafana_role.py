@@ -28,8 +28,6 @@ from m3w_core.exceptions import StorageConfigurationError
 from m3w_core.grafana_role import PRIVATE_TABLES, ensure_grafana_role, hide_private_tables
 from tests._databases import connect, new_database
 
-pytestmark = pytest.mark.sql
-
 PASSWORD = "reads only"
 PATIENCE_S = 20
 

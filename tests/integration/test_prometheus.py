@@ -25,8 +25,6 @@ from m3w_core.database_url import DatabaseSettings
 from tests._serve import PATIENCE_S, Backend, on, until
 from tests.factories import a_payload
 
-pytestmark = pytest.mark.sql
-
 FILES = Path(__file__).parents[2] / "prometheus"
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")

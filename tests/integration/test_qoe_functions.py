@@ -20,8 +20,6 @@ from tests import _qoe
 from tests._databases import connect
 from tests._qoe import DAY, NEXT_DAY, add_played, add_session, from_sessions_alone, metrics
 
-pytestmark = pytest.mark.sql
-
 _RANGE = {"since": DAY, "until": NEXT_DAY}
 _BETWEEN = "CAST(:since AS timestamptz), CAST(:until AS timestamptz)"
 

@@ -16,8 +16,6 @@ from tests import _qoe
 from tests._databases import connect
 from tests._qoe import DAY, add_played, add_session, metrics
 
-pytestmark = pytest.mark.sql
-
 
 @pytest.fixture
 def connection(emptied_database: DatabaseSettings) -> Iterator[Connection]:

@@ -22,8 +22,6 @@ from tests import _qoe
 from tests._databases import connect, new_database
 from tests._qoe import DAY, add_session, metrics
 
-pytestmark = pytest.mark.sql
-
 _HOURS = 6
 _UNTIL = DAY + timedelta(hours=_HOURS)
 _SESSIONS = 150

@@ -15,8 +15,6 @@ from m3w_core.retention import TABLES, Retention, count_expired, cutoff
 from tests._databases import connect
 from tests.factories import a_session, an_entry
 
-pytestmark = pytest.mark.sql
-
 EMPTY = "; ".join(f"DELETE FROM {table}" for table in TABLES)
 
 

@@ -18,8 +18,6 @@ from tests._databases import connect
 from tests._serve import until
 from tests.factories import TIMESTAMP_MS, a_session, an_entry
 
-pytestmark = pytest.mark.sql
-
 OLD = "UPDATE sessions SET event_at = now() - interval '91 days', received_at = now() - interval '91 days'"
 
 

@@ -21,8 +21,6 @@ from tests._databases import connect
 from tests._qoe import DAY, NEXT_DAY, add_played, from_sessions_alone, metrics
 from tests.factories import a_session
 
-pytestmark = pytest.mark.sql
-
 _ROLLED = """
 SELECT starts_at, sessions FROM qoe_hourly WHERE NOT all_sessions ORDER BY starts_at
 """

@@ -25,8 +25,6 @@ from tests._databases import connect
 from tests._qoe import from_sessions_alone
 from tests.factories import a_session
 
-pytestmark = pytest.mark.sql
-
 _SECONDS = 3.0
 _IDS = [f"session-{number}" for number in range(300)]
 _HOUR_MS = 3_600_000

@@ -18,8 +18,6 @@ from tests import _qoe
 from tests._databases import connect
 from tests._qoe import add_played, add_session, metrics, view
 
-pytestmark = pytest.mark.sql
-
 
 @pytest.fixture
 def connection(emptied_database: DatabaseSettings) -> Iterator[Connection]:
