@@ -19,6 +19,7 @@ from m3w_http.cli import main
 from tests import _qoe
 from tests._databases import connect
 from tests._qoe import DAY, NEXT_DAY, add_played, from_sessions_alone, metrics
+from tests._serve import on
 from tests.factories import a_session
 
 _ROLLED = """
@@ -126,7 +127,8 @@ def test_the_command_rebuilds(
     add_played(connection, event_at=NEXT_DAY)
     rollup.refresh(connection)
     connection.run("UPDATE sessions SET error_count = 1")
-    monkeypatch.setenv("DATABASE_URL", str(emptied_database))
+    for name, value in on(emptied_database).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("M3W_API_KEY", "a-key-that-is-long-enough-0123456789")
     one_day = CliRunner().invoke(main, ["rollup", "rebuild", "--until", "2026-02-16"])
     failed = metrics(connection, DAY, NEXT_DAY + timedelta(hours=1))["playback_failure_percentage"]

@@ -23,6 +23,7 @@ from m3w_core.database_url import DatabaseSettings
 from tests import _qoe
 from tests._databases import connect
 from tests._qoe import from_sessions_alone
+from tests._serve import until
 from tests.factories import a_session
 
 _SECONDS = 3.0
@@ -92,11 +93,18 @@ def test_the_rollup_is_right_after_concurrent_writes(
         work = [threads.submit(_write, emptied_database, seed, start_ms, stop) for seed in (0, 1)]
         work += [threads.submit(refresh) for _ in range(2)]
         wait(work, _SECONDS, FIRST_EXCEPTION)
-        stop.set()
+        try:
+            # A busy machine has not rolled up anything by then.
+            until(
+                lambda: counted(connection) or any(each.done() for each in work),
+                "a rollup beside the writers",
+            )
+        finally:
+            stop.set()
     for done in work:
         done.result()
     moved = connection.run("SELECT count(*) FROM sessions WHERE earlier_event_at_min IS NOT NULL")[0][0]
-    rolled_meanwhile = connection.run("SELECT count(*) FROM qoe_hourly")[0][0]
+    rolled_meanwhile = counted(connection)
     _wait_until_rolled(connection)
     expected = [from_sessions_alone(connection, query) for query in (_ALL, _GROUPS)]
     table = connection.run(_TABLE)
@@ -106,6 +114,11 @@ def test_the_rollup_is_right_after_concurrent_writes(
     assert rolled_meanwhile > 0
     assert expected == [connection.run(query) for query in (_ALL, _GROUPS)]
     assert table == connection.run(_TABLE)
+
+
+def counted(connection: Connection) -> int:
+    rows: int = connection.run("SELECT count(*) FROM qoe_hourly")[0][0]
+    return rows
 
 
 def _wait_until_rolled(connection: Connection) -> None:
