@@ -373,3 +373,46 @@ def test_500_slow_clients_do_not_hurt_the_others(many_files):
             assert {status for status, _, _ in answers} == {408}
 
     run(scenario)
+
+
+def test_each_request_of_a_connection_has_its_own_time():
+    """
+    The second has as long to arrive as the first, not as long as the connection may be idle.
+    """
+
+    async def scenario():
+        async with Server() as server:
+            reader, writer = await server.connect()
+            writer.write(WHOLE)
+            await answer_of(reader)
+            (connection,) = server.state.connections
+            writer.write(HEAD)
+            await until(lambda: connection._head_bytes == len(HEAD))
+            server.after(KEEP_ALIVE_S + 1)
+            writer.write(b"\r\nhello")
+            status, _, _ = await answer_of(reader)
+
+            assert status == 200
+
+    run(scenario)
+
+
+def test_nothing_is_answered_after_a_refusal(caplog):
+    """
+    A request before it may still be under way; its answer has nowhere to go.
+    """
+
+    async def scenario():
+        async with Server() as server:
+            server.hold.clear()
+            reader, writer = await server.connect()
+            writer.write(WHOLE + b"nonsense\r\n\r\n")
+            status, _, _ = await answer_of(reader)
+            server.hold.set()
+            rest = await end_of(reader)
+            await until(lambda: not server.state.tasks)
+
+            assert (status, rest) == (400, b"")
+            assert caplog.records == []
+
+    run(scenario)
