@@ -144,8 +144,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing here speaks another protocol; the request itself is being answered.
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
             return
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, (httptools.HttpParserInvalidURLError, UnicodeDecodeError)):
@@ -161,6 +161,20 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(REQUEST_HEAD_TOO_LARGE)
 
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """
+        Read a request without its offer of another protocol, which nothing here speaks.
+
+        httptools takes all that follows such a head for the other protocol, the body of the request as well.
+        Java's client offers HTTP/2 with the first request of each connection.
+        """
+        lines = [
+            b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
+        lines += [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        self._head_bytes = 0
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
@@ -170,6 +184,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand a request to the application, which reads the body as it comes."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # _decline_upgrade follows
         self._in_head, self._in_body = False, True
         if self._head_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
             self._refuse(REQUEST_HEAD_TOO_LARGE)
@@ -219,7 +235,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request; from here on its time is the application's."""
-        if self._lingering:
+        if self._lingering or self._in_head:
             return
         self._in_body = False
         self._head_bytes = 0

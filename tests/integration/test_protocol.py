@@ -44,6 +44,28 @@ def test_requests_follow_one_another_on_a_connection():
     run(scenario)
 
 
+def test_an_upgrade_that_is_offered_is_passed_over():
+    """
+    Java's client offers HTTP/2 with its first request, and goes on with HTTP/1.1.
+    """
+
+    async def scenario():
+        async with Server() as server:
+            reader, writer = await server.connect()
+            offering = WHOLE.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost")
+            in_chunks = offering.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+            in_chunks = in_chunks.replace(b"hello", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")
+            answers = []
+            for request in (offering, in_chunks, WHOLE):
+                writer.write(request)
+                answers.append(await answer_of(reader))
+
+            assert [(status, body) for status, _, body in answers] == [(200, b"/here hello")] * 3
+            assert server.bodies == [b"hello"] * 3
+
+    run(scenario)
+
+
 def test_an_answer_may_come_in_pieces():
     """
     An application that does not know the length yet, as ASGI allows.
@@ -84,6 +106,7 @@ def test_an_application_that_fails_is_answered_for():
     [
         b"nonsense\r\n\r\n",
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
