@@ -28,6 +28,7 @@
           falcon
           httptools
           limits
+          msgspec
           orjson
           pg8000
           platformdirs

@@ -18,6 +18,7 @@ from cattrs.errors import BaseValidationError, ClassValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from m3w_core._problems import bad_fields, invalid_session
+from m3w_core._typed import typed_session
 from m3w_core.exceptions import InvalidSessionError
 from m3w_core.model import MAX_TIMELINE_ENTRIES, Session, TimelineEntry
 from m3w_core.validation import SENTENCE, Check, FieldError, check_json, json_name
@@ -189,6 +190,9 @@ def parse_session(body: bytes) -> Session:
     Raises:
         InvalidSessionError: If it is no JSON object, or one whose fields break a rule; all of them are named.
     """
+    session = typed_session(body)
+    if session is not None:
+        return session
     session = session_from_json(decode(body))
     if session.extra:
         refuse_rounded(session, rounded_integers(body))

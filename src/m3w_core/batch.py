@@ -6,23 +6,15 @@ A bad summary is reported and never fails its neighbours; only a body that is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from attrs import Factory, define, field, frozen
 
-from m3w_core._convert import (
-    decode,
-    parse_session,
-    refuse_rounded,
-    rounded_integers,
-    session_from_json,
-)
+from m3w_core._convert import decode, parse_session
+from m3w_core._typed import array_items
 from m3w_core.exceptions import BatchTooLargeError, InvalidSessionError
 from m3w_core.model import Session
-
-_T = TypeVar("_T")
 
 #: How many summaries one body may hold.
 MAX_BATCH_SESSIONS = 1000
@@ -37,13 +29,13 @@ class RejectedSummary:
         index: Its place in the body, from 0.
         session_id: What it gives as its ``sessionId``, if that is a string.
         error: What is wrong with it.
-        item: What stands there: a line as it came, or an item of an array decoded.
+        text: What stands there, as it came.
     """
 
     index: int
     session_id: str | None
     error: InvalidSessionError
-    item: Any = field(default=None, repr=False)
+    text: bytes = field(repr=False)
 
 
 @define
@@ -70,21 +62,7 @@ def parse_array(body: bytes) -> Batch:
         InvalidSessionError: If it is no JSON array.
         BatchTooLargeError: If it holds too many.
     """
-    payloads = decode(body)
-    if type(payloads) is not list:
-        raise InvalidSessionError("Invalid request body: must be a JSON array")
-
-    @cache
-    def rounded() -> frozenset[float]:
-        return rounded_integers(body)
-
-    def parse(payload: Any) -> Session:
-        session = session_from_json(payload)
-        if session.extra:
-            refuse_rounded(session, rounded())
-        return session
-
-    return _batch(payloads, parse, lambda payload: payload)
+    return _batch(array_items(body))
 
 
 def parse_lines(body: bytes) -> Batch:
@@ -96,31 +74,31 @@ def parse_lines(body: bytes) -> Batch:
         BatchTooLargeError: If there are too many.
     """
     lines = [line for line in body.split(b"\n") if line.strip()]
-    batch = _batch(lines, parse_session, _payload_of)
+    batch = _batch(lines)
     if lines and all(_payload_of(line) is None for line in lines):
         raise InvalidSessionError("Invalid request body: must hold a JSON object on each line")
     return batch
 
 
-def _batch(items: Sequence[_T], parse: Callable[[_T], Session], payload_of: Callable[[_T], Any]) -> Batch:
-    if len(items) > MAX_BATCH_SESSIONS:
-        raise BatchTooLargeError(f"{len(items)} sessions are too many: at most {MAX_BATCH_SESSIONS} at once")
+def _batch(texts: Sequence[bytes]) -> Batch:
+    if len(texts) > MAX_BATCH_SESSIONS:
+        raise BatchTooLargeError(f"{len(texts)} sessions are too many: at most {MAX_BATCH_SESSIONS} at once")
     batch = Batch()
-    for index, item in enumerate(items):
+    for index, text in enumerate(texts):
         try:
-            batch.sessions.append(parse(item))
+            batch.sessions.append(parse_session(text))
             batch.indexes.append(index)
         except InvalidSessionError as error:
-            payload = payload_of(item)
+            payload = _payload_of(text)
             session_id = payload.get("sessionId") if isinstance(payload, dict) else None
             batch.rejected.append(
-                RejectedSummary(index, session_id if isinstance(session_id, str) else None, error, item)
+                RejectedSummary(index, session_id if isinstance(session_id, str) else None, error, text)
             )
     return batch
 
 
-def _payload_of(line: bytes) -> Any:
+def _payload_of(text: bytes) -> Any:
     try:
-        return decode(line)
+        return decode(text)
     except InvalidSessionError:
         return None

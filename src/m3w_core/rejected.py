@@ -7,18 +7,16 @@ Nothing of a request without a right key is kept, and neither addresses nor user
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
-import orjson
 from attrs import define, field, frozen
 
-from m3w_core._convert import KNOWN_FIELDS, rounded_integers
+from m3w_core._convert import KNOWN_FIELDS
 from m3w_core.exceptions import InvalidSessionError, Problem, SessionRefusedError
 
 #: So much of one payload is kept: the largest summary that is taken, where nothing else is configured.
@@ -96,38 +94,6 @@ def reason_of(error: Exception) -> str:
 def printable(message: str) -> str:
     """Cut a message, and take out the one character that PostgreSQL cannot hold."""
     return message.replace("\0", "\\0")[:_MAX_MESSAGE_CHARACTERS]
-
-
-def item_texts(body: bytes, items: Mapping[int, Any]) -> dict[int, bytes]:
-    """
-    Give the JSON of items of a batch.
-
-    Args:
-        body: Of the request.
-        items: By their places: lines as they came, items of an array decoded. Any number of them costs about as
-            much as reading the body again.
-
-    Returns:
-        Their JSON by their places; those are left out that nest too deep to be written.
-    """
-    if any(type(item) is not bytes for item in items.values()) and rounded_integers(body):
-        # orjson has rounded integers of more than 64 bits; what is kept shall be what came.
-        return _exact_texts(body, items)
-    texts = {}
-    for place, item in items.items():
-        try:
-            texts[place] = item if type(item) is bytes else orjson.dumps(item)
-        except orjson.JSONEncodeError:
-            return _exact_texts(body, items)
-    return texts
-
-
-def _exact_texts(body: bytes, places: Iterable[int]) -> dict[int, bytes]:
-    try:
-        array = json.loads(body)
-        return {place: json.dumps(array[place], ensure_ascii=False).encode() for place in places}
-    except RecursionError:
-        return {}
 
 
 @define(eq=False)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, get_args
 
 from attrs import frozen
+from msgspec import Meta
 
 MAX_NESTING = 64
 """How deep arrays and objects may lie in each other, the payload itself being the first level."""
@@ -67,6 +68,10 @@ class Rule(Protocol):
         """Make the check for a field of the type *annotated*, which says whether null is allowed."""
         ...
 
+    def constraint(self) -> Meta:
+        """Give msgspec's constraint: no value that it lets through may fail the check."""
+        ...
+
 
 def _is_optional(annotated: Any) -> bool:
     return type(None) in get_args(annotated)
@@ -111,6 +116,10 @@ class Integer:
 
         return check_integer
 
+    def constraint(self) -> Meta:
+        """Give msgspec's constraint."""
+        return Meta(ge=self.minimum, le=self.maximum)
+
 
 @frozen
 class Ratio:
@@ -129,6 +138,10 @@ class Ratio:
             return float32(value)
 
         return check_ratio
+
+    def constraint(self) -> Meta:
+        """Give msgspec's constraint."""
+        return Meta(ge=0, le=1)
 
 
 def float32(value: float) -> float:
@@ -171,6 +184,10 @@ class Text:
 
         return check_text
 
+    def constraint(self) -> Meta:
+        """Give msgspec's constraint."""
+        return Meta(max_length=self.max_length, pattern=None if self.blank else r"\S")
+
 
 @frozen
 class Choice:
@@ -198,6 +215,10 @@ class Choice:
             return value
 
         return check_choice
+
+    def constraint(self) -> Meta:
+        """Give msgspec's constraint."""
+        return Meta()
 
 
 def _check_characters(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from m3w_core import Batch, SessionRefusedError, session_to_dict
-from m3w_core.rejected import RejectedPayload, RejectedQueue, item_texts, reason_of
+from m3w_core.rejected import RejectedPayload, RejectedQueue, reason_of
 from m3w_http.body import NotUnpackedError
 from m3w_http.errors import answer_for
 
@@ -35,7 +35,6 @@ def keep_body(
 
 def keep_items(
     queue: RejectedQueue,
-    body: bytes,
     batch: Batch,
     refused: Mapping[int, SessionRefusedError],
     *,
@@ -47,16 +46,13 @@ def keep_items(
 
     Args:
         queue: Where to.
-        body: In which they are.
-        batch: What was read from it.
+        batch: What was read from the body.
         refused: Why the database does not take a session, by its place among the valid ones.
         key_name: Of the request's API key.
         route: Path of the request.
     """
-    texts = item_texts(body, {bad.index: bad.item for bad in batch.rejected})
     for bad in batch.rejected:
-        if bad.index in texts:
-            _keep(queue, bad.error, texts[bad.index], key_name, route, _JSON, bad.index)
+        _keep(queue, bad.error, bad.text, key_name, route, _JSON, bad.index)
     for place, error in refused.items():
         text = orjson.dumps(session_to_dict(batch.sessions[place]))
         _keep(queue, error, text, key_name, route, _JSON, batch.indexes[place])

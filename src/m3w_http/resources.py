@@ -153,7 +153,7 @@ class BatchResource:
         accepted = len(batch.sessions) - len(refused)
         self.metrics.stored(key_name, accepted)
         if rejected:
-            keep_items(self.rejected, body, batch, refused, key_name=key_name, route=req.path)
+            keep_items(self.rejected, batch, refused, key_name=key_name, route=req.path)
         for _, _, answer in rejected:
             self.metrics.payload_rejected(answer.code, answer.details)
         resp.data = orjson.dumps(
