@@ -59,7 +59,12 @@ def typed_session(body: bytes) -> Session | None:
     except _NOT_TAKEN:
         return None
     entries = values["timeline_events"] or ()
-    if _ESCAPED_NUL in body or len(entries) > MAX_TIMELINE_ENTRIES:
+    if (
+        _ESCAPED_NUL in body
+        or len(entries) > MAX_TIMELINE_ENTRIES
+        or values["session_id"].isspace()
+        or values["session_start_date_iso"].isspace()
+    ):
         return None
     values["timeline_events"] = tuple([TimelineEntry(**asdict(entry)) for entry in entries])
     if values["rebuffer_ratio"] is not None:

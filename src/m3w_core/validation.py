@@ -69,7 +69,7 @@ class Rule(Protocol):
         ...
 
     def constraint(self) -> Meta:
-        """Give msgspec's constraint: no value that it lets through may fail the check."""
+        """Give msgspec's constraint: as much of the check as it can do, and never more."""
         ...
 
 
@@ -186,7 +186,7 @@ class Text:
 
     def constraint(self) -> Meta:
         """Give msgspec's constraint."""
-        return Meta(max_length=self.max_length, pattern=None if self.blank else r"\S")
+        return Meta(max_length=self.max_length, min_length=None if self.blank else 1)
 
 
 @frozen
