@@ -208,7 +208,7 @@ class _Batch:
         run("BEGIN")
         (written,) = run(_UPSERT, rows=orjson.dumps(rows).decode())
         if entries is not None:
-            run(INSERT_TIMELINE, rows=entries)
+            run(INSERT_TIMELINE, entries=entries)
         run("COMMIT")
         self.report.add(*written)
 

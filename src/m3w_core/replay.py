@@ -160,7 +160,7 @@ class _Replay:
         periods = run(_PERIOD, session_ids=session_ids)
         run(UPSERT_EARLIER_SESSIONS, rows=rows)
         if entries is not None:
-            run(INSERT_TIMELINE, rows=entries)
+            run(INSERT_TIMELINE, entries=entries)
         periods += run(_PERIOD, session_ids=session_ids)
         delete_rejected(self.connection, [rejection.id for rejection, _ in group])
         run("ROLLBACK" if self.dry_run else "COMMIT")

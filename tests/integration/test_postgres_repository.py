@@ -18,7 +18,10 @@ from m3w_core import (
     StorageConfigurationError,
     StorageUnavailableError,
 )
+from m3w_core._rows import encode_timeline
+from m3w_core.postgres import INSERT_TIMELINE
 from tests._databases import connect
+from tests._serve import until
 from tests.factories import a_session, an_entry
 
 
@@ -143,6 +146,31 @@ def test_writers_of_the_same_sessions_do_not_deadlock(migrated_database, admin):
 
     assert errors == []
     assert count(admin, "session_timeline") == 40 * 40
+
+
+def test_sessions_are_locked_before_their_timelines(migrated_database, repository, admin):
+    """
+    As by everybody who writes both, though one statement does it here; the other way round would be a deadlock.
+    """
+    repository.upsert([a_session()])
+    admin.run("BEGIN")
+    admin.run("SELECT FROM sessions FOR UPDATE")
+    other = PostgresSessionRepository(migrated_database)
+    thread = threading.Thread(target=other.upsert, args=[[a_session(timeline_events=(an_entry(1),))]])
+    thread.start()
+    with closing(connect(migrated_database)) as third:
+        until(
+            lambda: third.run("SELECT true FROM pg_stat_activity WHERE wait_event_type = 'Lock'"),
+            "a writer that waits for the session",
+        )
+        third.run("SET lock_timeout = '1s'")
+        third.run(INSERT_TIMELINE, entries=encode_timeline([a_session(timeline_events=(an_entry(1),))]))
+    admin.run("ROLLBACK")
+    thread.join(20)
+    other.close()
+
+    assert not thread.is_alive()
+    assert count(admin, "session_timeline") == 1
 
 
 def test_updates_touch_no_index(repository, admin):
