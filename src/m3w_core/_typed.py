@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import Annotated, Any, get_args
 
 import attrs
-from msgspec import DecodeError, Raw, Struct, ValidationError, defstruct
+from msgspec import DecodeError, Meta, Raw, Struct, ValidationError, convert, defstruct
 from msgspec.json import Decoder
-from msgspec.structs import asdict
 
 from m3w_core.exceptions import InvalidSessionError
 from m3w_core.model import MAX_TIMELINE_ENTRIES, Session, TimelineEntry
@@ -46,30 +45,26 @@ def _constrained(annotated: Any) -> Any:
     return Annotated[get_args(kind)[0], rule.constraint()] | None
 
 
-_decode_session = Decoder(
-    _struct(Session, timeline_events=list[_struct(TimelineEntry)] | None)  # type: ignore[misc]
-).decode
+_entries: Any = Annotated[list[_struct(TimelineEntry)], Meta(max_length=MAX_TIMELINE_ENTRIES)]  # type: ignore[misc]
+
+_decode_session = Decoder(_struct(Session, timeline_events=_entries | None)).decode
 _decode_array = Decoder(list[Raw]).decode
 
 
 def typed_session(body: bytes) -> Session | None:
     """Read a session summary; None where `m3w_core.parse_session` has to look closer."""
     try:
-        values = asdict(_decode_session(body))
+        decoded: Any = _decode_session(body)
     except _NOT_TAKEN:
         return None
-    entries = values["timeline_events"] or ()
-    if (
-        _ESCAPED_NUL in body
-        or len(entries) > MAX_TIMELINE_ENTRIES
-        or values["session_id"].isspace()
-        or values["session_start_date_iso"].isspace()
-    ):
+    if _ESCAPED_NUL in body or decoded.session_id.isspace() or decoded.session_start_date_iso.isspace():
         return None
-    values["timeline_events"] = tuple([TimelineEntry(**asdict(entry)) for entry in entries])
-    if values["rebuffer_ratio"] is not None:
-        values["rebuffer_ratio"] = float32(values["rebuffer_ratio"])
-    return Session(**values)
+    if decoded.timeline_events is None:
+        decoded.timeline_events = ()
+    session = convert(decoded, Session, from_attributes=True)
+    if session.rebuffer_ratio is not None:
+        session.rebuffer_ratio = float32(session.rebuffer_ratio)
+    return session
 
 
 def array_items(body: bytes) -> list[bytes]:
