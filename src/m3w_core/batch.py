@@ -62,7 +62,10 @@ def parse_array(body: bytes) -> Batch:
         InvalidSessionError: If it is no JSON array.
         BatchTooLargeError: If it holds too many.
     """
-    return _batch(array_items(body))
+    items = array_items(body)
+    # Before the copies: a small body can hold millions.
+    _check_count(items)
+    return _batch([bytes(item) for item in items])
 
 
 def parse_lines(body: bytes) -> Batch:
@@ -74,15 +77,19 @@ def parse_lines(body: bytes) -> Batch:
         BatchTooLargeError: If there are too many.
     """
     lines = [line for line in body.split(b"\n") if line.strip()]
+    _check_count(lines)
     batch = _batch(lines)
     if lines and all(_payload_of(line) is None for line in lines):
         raise InvalidSessionError("Invalid request body: must hold a JSON object on each line")
     return batch
 
 
+def _check_count(items: Sequence[object]) -> None:
+    if len(items) > MAX_BATCH_SESSIONS:
+        raise BatchTooLargeError(f"{len(items)} sessions are too many: at most {MAX_BATCH_SESSIONS} at once")
+
+
 def _batch(texts: Sequence[bytes]) -> Batch:
-    if len(texts) > MAX_BATCH_SESSIONS:
-        raise BatchTooLargeError(f"{len(texts)} sessions are too many: at most {MAX_BATCH_SESSIONS} at once")
     batch = Batch()
     for index, text in enumerate(texts):
         try:
