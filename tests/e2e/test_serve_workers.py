@@ -53,7 +53,7 @@ def running_backend(server, _migrated_template):
 
 def test_a_request_that_trickles_is_cut_off(running_backend):
     """
-    A worker looks at the clock by itself; what a connection may cost is in tests/integration/test_protocol.py.
+    A worker looks at the clock by itself; what a connection may cost is in tests/integration/test_protocol_limits.py.
     """
     address = urlsplit(running_backend.url)
     with closing(socket.create_connection((address.hostname, address.port), PATIENCE_S)) as slow:
